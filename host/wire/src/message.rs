@@ -1,0 +1,370 @@
+//! What goes over the socket before the first call, and how a worker describes a failure.
+//!
+//! Every message starts with a mark and [`crate::VERSION`], so that another program, or our own of another
+//! version, is told from a broken one. What a host decodes here may have been written by an attacker:
+//! decoding is total and bounded.
+
+use std::fmt;
+use std::time::Duration;
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::slot::Geometry;
+
+const MARK: [u8; 4] = *b"STKD";
+const HEADER: usize = 8;
+
+/// More memory than any message needs; fixed-width integers keep a claimed length honest.
+const LIMIT: usize = 1 << 20;
+
+fn config() -> Configuration<LittleEndian, Fixint, Limit<LIMIT>> {
+    bincode::config::legacy().with_limit::<LIMIT>()
+}
+
+/// Why a message could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Malformed {
+    /// It does not come from a program of ours.
+    Foreign,
+    /// It comes from a program of ours of this version.
+    Version(u32),
+    /// It is damaged.
+    Body,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign => f.write_str("it is not a stockade worker program"),
+            Self::Version(found) => {
+                write!(
+                    f,
+                    "it speaks version {found} of the worker protocol, this host version {}",
+                    crate::VERSION
+                )
+            }
+            Self::Body => f.write_str("it sent a damaged message"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// A message as bytes.
+///
+/// # Panics
+/// When the message is longer than 1 MiB, which its maker must prevent.
+#[must_use]
+pub fn encode(message: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::from(MARK);
+    bytes.extend(crate::VERSION.to_le_bytes());
+    bincode::serde::encode_into_std_write(message, &mut bytes, config())
+        .expect("messages are plain data");
+    bytes
+}
+
+/// A message from bytes.
+///
+/// # Errors
+/// When they are not a message of this type and version.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+    let (mark, rest) = bytes.split_first_chunk::<4>().ok_or(Malformed::Foreign)?;
+    let (version, body) = rest.split_first_chunk::<4>().ok_or(Malformed::Foreign)?;
+    if *mark != MARK {
+        return Err(Malformed::Foreign);
+    }
+    match u32::from_le_bytes(*version) {
+        crate::VERSION => {}
+        other => return Err(Malformed::Version(other)),
+    }
+    match bincode::serde::decode_from_slice(body, config()) {
+        Ok((message, read)) if HEADER + read == bytes.len() => Ok(message),
+        _ => Err(Malformed::Body),
+    }
+}
+
+/// How a module is to be stopped, which decides how it is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StopBy {
+    /// The code checks an epoch at every loop and function entry.
+    Epoch,
+    /// The process is killed.
+    Kill,
+}
+
+/// Whether a call sees what the last one left in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceState {
+    /// Each call gets a pristine instance.
+    Fresh,
+    /// An instance serves until it fails.
+    Keep,
+}
+
+/// How much of the kernel a process of ours leaves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seal {
+    /// Everything that the process does not need is given up, or it does not start.
+    Required,
+    /// Nothing is given up beyond what costs nothing.
+    None,
+}
+
+/// What a compiler process is told. Its descriptors: the module's bytes, and the file for the artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompilerSetup {
+    /// How calls will be stopped.
+    pub stop: StopBy,
+    /// The module's length in bytes.
+    pub module_bytes: u64,
+    /// The CPU time it may use.
+    pub cpu_time: Duration,
+    /// Whether to give up what it does not need.
+    pub seal: Seal,
+}
+
+/// What a compiler process says. [`Self::Identity`] comes first, so that the host may look for an artifact
+/// that a process with the same identity made before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompilerMessage {
+    /// Artifacts of programs with the same identity are interchangeable.
+    Identity([u8; 32]),
+    /// The artifact file holds the code, then the description of the module in JSON.
+    Done {
+        /// Length of the code in bytes.
+        code_bytes: u64,
+        /// Length of the description in bytes.
+        info_bytes: u64,
+    },
+    /// The module was refused.
+    Refused {
+        /// Whether the bytes are no module that we accept, or one that failed to compile.
+        why: CompileRefusal,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+}
+
+/// Why a compiler refused a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompileRefusal {
+    /// Not a module, or not one that a worker could run.
+    Invalid,
+    /// A valid module that could not be compiled.
+    Failed,
+    /// The process could not be set up.
+    Setup,
+}
+
+/// What a worker process is told. Its descriptors: request memory, reply memory, eventfd, artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerSetup {
+    /// Its number, for its name.
+    pub worker: u64,
+    /// The sizes of its slot.
+    pub geometry: Geometry,
+    /// How calls are stopped; the artifact was compiled for that.
+    pub stop: StopBy,
+    /// What calls leave to each other.
+    pub state: InstanceState,
+    /// The most memory of an instance, all memories together, in bytes.
+    pub memory_bytes: u64,
+    /// The most elements of an instance's tables, all together.
+    pub table_elements: u64,
+    /// The stack of wasm code in bytes.
+    pub stack_bytes: u64,
+    /// What the guest finds when it asks for arguments, environment, time and randomness.
+    pub wasi: WasiSetup,
+    /// Whether to give up what it does not need.
+    pub seal: Seal,
+}
+
+/// The world as a guest sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WasiSetup {
+    /// Arguments, the program's name first.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// The time that every clock shows, since the epoch; the system's clocks otherwise.
+    pub clock: Option<Duration>,
+    /// The seed of all randomness, the same for every instance; the system's otherwise.
+    pub random_seed: Option<u64>,
+    /// Whether to keep what is written to stdout and stderr.
+    pub keep_output: [bool; 2],
+}
+
+/// What a worker process says before its first call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerMessage {
+    /// The artifact is loaded; the module's own start code runs next.
+    Loaded,
+    /// Ready for calls.
+    Ready,
+    /// It cannot serve.
+    Refused {
+        /// What failed.
+        why: WorkerRefusal,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Why a worker cannot serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerRefusal {
+    /// The artifact was made by a program that differs: compile again.
+    Artifact,
+    /// The module's start function, constructors or `_initialize` failed, or its needs exceed its limits.
+    Init,
+    /// The process could not be set up.
+    Setup,
+}
+
+/// How a call failed inside the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What happened.
+    pub kind: FailureKind,
+    /// The guest's frames, innermost first, where there are any.
+    pub backtrace: Option<String>,
+}
+
+/// What happened to a call inside the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// A wasm trap of the kind with this text.
+    Trap(TrapKind),
+    /// A panic that the guest's SDK reported.
+    Panic {
+        /// Its message.
+        message: String,
+        /// File, line and column.
+        location: String,
+    },
+    /// An allocation beyond the limit, after which the guest gave up.
+    OutOfMemory {
+        /// The limit in bytes.
+        limit: u64,
+        /// What the guest's memory would have grown to, in bytes.
+        requested: u64,
+    },
+    /// The guest's stack is used up.
+    StackOverflow,
+    /// The guest called `proc_exit`.
+    Exit(i32),
+    /// The guest's result does not fit in a payload.
+    ResultTooLarge {
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// The arguments found no room in the guest.
+    NoRoomForArguments {
+        /// Their length in bytes.
+        bytes: u64,
+    },
+    /// The guest broke the rules between guest and worker.
+    Abi(String),
+}
+
+/// The kinds of wasm trap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TrapKind {
+    /// `unreachable` was executed.
+    Unreachable,
+    /// A memory access outside the memory.
+    MemoryOutOfBounds,
+    /// A table access outside the table.
+    TableOutOfBounds,
+    /// An indirect call through an empty table element.
+    IndirectCallToNull,
+    /// An indirect call to a function of another type.
+    BadSignature,
+    /// An integer operation overflowed.
+    IntegerOverflow,
+    /// An integer was divided by zero.
+    IntegerDivisionByZero,
+    /// A float does not fit in an integer.
+    BadConversionToInteger,
+    /// Anything else.
+    Other,
+}
+
+/// The description of a failure as a reply's payload, cut to what a slot holds.
+#[must_use]
+pub fn encode_failure(mut failure: Failure) -> Vec<u8> {
+    const TEXT_MAX: usize = 16 << 10;
+    let mut texts: Vec<&mut String> = failure.backtrace.iter_mut().collect();
+    match &mut failure.kind {
+        FailureKind::Panic { message, location } => texts.extend([message, location]),
+        FailureKind::Abi(message) => texts.push(message),
+        _ => {}
+    }
+    for text in texts {
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
+    }
+    let bytes = encode(&failure);
+    debug_assert!(bytes.len() <= crate::slot::FAILURE_BYTES_MAX);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_another_version_says_so() {
+        let mut bytes = encode(&WorkerMessage::Ready);
+        assert_eq!(decode(&bytes), Ok(WorkerMessage::Ready));
+        bytes[4] = 99;
+        assert_eq!(decode::<WorkerMessage>(&bytes), Err(Malformed::Version(99)));
+        assert_eq!(
+            decode::<WorkerMessage>(b"HTTP/1.1 200 OK"),
+            Err(Malformed::Foreign)
+        );
+        assert_eq!(decode::<WorkerMessage>(b""), Err(Malformed::Foreign));
+    }
+
+    #[test]
+    fn every_cut_of_a_message_is_an_error_and_none_a_panic() {
+        let failure = Failure {
+            kind: FailureKind::Panic {
+                message: "no".into(),
+                location: "a.rs:1:2".into(),
+            },
+            backtrace: Some("0: f".into()),
+        };
+        let whole = encode_failure(failure.clone());
+        assert_eq!(decode(&whole), Ok(failure));
+        for cut in 0..whole.len() {
+            assert!(decode::<Failure>(&whole[..cut]).is_err());
+        }
+        let mut longer = whole;
+        longer.push(0);
+        assert_eq!(decode::<Failure>(&longer), Err(Malformed::Body));
+    }
+
+    #[test]
+    fn a_claimed_length_allocates_nothing() {
+        let mut bytes = encode(&0u8);
+        bytes.truncate(HEADER);
+        bytes.extend(1u32.to_le_bytes());
+        bytes.extend((1u64 << 62).to_le_bytes());
+        assert_eq!(decode::<Failure>(&bytes), Err(Malformed::Body));
+    }
+
+    #[test]
+    fn the_longest_failure_fits() {
+        let long = "é".repeat(100_000);
+        let failure = Failure {
+            kind: FailureKind::Panic {
+                message: long.clone(),
+                location: long.clone(),
+            },
+            backtrace: Some(long),
+        };
+        assert!(encode_failure(failure).len() <= crate::slot::FAILURE_BYTES_MAX);
+    }
+}

@@ -1,0 +1,356 @@
+//! The host's side of a slot. Whatever it reads may have been written by an attacker.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{Ordering, fence};
+
+use super::layout::{Geometry, ReplyKind, reply, request};
+use crate::sys::doorbell::Doorbell;
+use crate::sys::mapping::Mapping;
+use crate::sys::memfd::SizedMemfd;
+
+const DOORBELL: Doorbell = Doorbell::at(request::DOORBELL);
+
+/// The host's side of a slot.
+#[derive(Debug)]
+pub struct HostSlot {
+    request: Mapping,
+    reply: Mapping,
+    geometry: Geometry,
+}
+
+/// What the reply memory says about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Not answered yet.
+    Nothing,
+    /// Answered; the payload is still in the slot.
+    Reply(Head),
+    /// Something that no honest worker writes.
+    Lie(Disbelief),
+}
+
+/// A checked reply header. Its payload can be copied out once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// What the reply is.
+    pub kind: ReplyKind,
+    /// Whether the guest wrote to an output stream during the call.
+    pub output: bool,
+    len: usize,
+}
+
+impl Head {
+    /// The length of the payload in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no caller asks")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// Why a worker is no longer believed.
+#[derive(Debug, Clone, PartialEq, Eq, Copy)]
+#[non_exhaustive]
+pub enum Disbelief {
+    /// It answered a call that it was not given.
+    ReplyId {
+        /// The call that it claims to answer.
+        found: u64,
+        /// The call that it has.
+        expected: u64,
+    },
+    /// Its reply is of no known kind.
+    ReplyKind(u32),
+    /// Its reply is longer than any may be.
+    ReplyLength {
+        /// The claimed length in bytes.
+        found: usize,
+        /// The greatest length in bytes.
+        max: usize,
+    },
+    /// It says that it stopped or skipped a call that nobody had stopped.
+    NotStopped,
+    /// It rang again and again without a reply.
+    EmptyRing,
+    /// Its description of a failure does not decode.
+    Failure,
+    /// It spoke on its socket while it served.
+    Chatter,
+}
+
+impl fmt::Display for Disbelief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReplyId { found, expected } => {
+                write!(f, "it answered call {found} while it had call {expected}")
+            }
+            Self::ReplyKind(kind) => write!(f, "its reply is of unknown kind {kind}"),
+            Self::ReplyLength { found, max } => {
+                write!(
+                    f,
+                    "its reply claims {found} bytes, more than the {max} that fit"
+                )
+            }
+            Self::NotStopped => {
+                f.write_str("it claims to have been stopped, but nobody stopped it")
+            }
+            Self::EmptyRing => f.write_str("it rang again and again without a reply"),
+            Self::Chatter => f.write_str("it spoke on its socket while it served"),
+            Self::Failure => f.write_str("its description of a failure does not decode"),
+        }
+    }
+}
+
+/// The end of an output stream of one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// The last bytes written, as many as the slot keeps.
+    pub tail: Vec<u8>,
+    /// How many bytes were written before those.
+    pub lost: u64,
+}
+
+impl HostSlot {
+    /// A new slot, and the descriptors to hand to its worker: the request memory, which that worker can
+    /// only read, and the reply memory.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor or address space left.
+    pub fn new(geometry: Geometry) -> io::Result<(Self, [OwnedFd; 2])> {
+        let request = SizedMemfd::new("stockade-request", geometry.request_bytes())?;
+        let reply = SizedMemfd::new("stockade-reply", geometry.reply_bytes())?;
+        let slot = Self {
+            request: Mapping::read_write(&request, request.len())?,
+            reply: Mapping::read_write(&reply, reply.len())?,
+            geometry,
+        };
+        let fds = [request.reopen_read_only()?, reply.into_fd()];
+        Ok((slot, fds))
+    }
+
+    /// Starts a request: write the encoded arguments into it.
+    #[must_use]
+    pub fn writer(&self) -> RequestWriter<'_> {
+        RequestWriter {
+            slot: self,
+            inline: [0; request::INLINE_LEN],
+            len: 0,
+        }
+    }
+
+    /// Hands call `id` to the worker.
+    ///
+    /// The caller's [`super::machine::Machine`] says when this is allowed and which id to use.
+    pub fn publish(&self, id: u64, function: u32, linger_us: u32, written: Written) {
+        if written.len <= request::INLINE_LEN {
+            self.request
+                .copy_in(request::INLINE, &written.inline[..written.len]);
+        }
+        self.request.store_u32(request::FUNCTION, function);
+        // At most `payload_bytes_max`, which fits in 31 bits.
+        self.request.store_u32(request::LEN, written.len as u32);
+        self.request.store_u32(request::LINGER_US, linger_us);
+        self.request.store_u64(request::PUBLISHED, id);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        DOORBELL.ring(&self.request);
+        fence(Ordering::SeqCst);
+        if self.reply.load_u32(reply::SLEEPING) != 0 {
+            DOORBELL.wake(&self.request);
+        }
+    }
+
+    /// Asks the worker to stop call `id`. A worker that runs wasm must be sent a signal as well, after this.
+    pub fn cancel(&self, id: u64) {
+        self.request.store_u64(request::CANCEL, id);
+        self.ring();
+    }
+
+    /// Takes call `id` back; `false` when the worker has accepted it, and it is too late.
+    #[must_use]
+    pub fn withdraw(&self, id: u64) -> bool {
+        self.request.store_u64(request::WITHDRAWN, id);
+        fence(Ordering::SeqCst);
+        !self.accepted(id)
+    }
+
+    /// Whether guest code may have run for call `id`.
+    #[must_use]
+    pub fn accepted(&self, id: u64) -> bool {
+        self.reply.load_u64(reply::ACCEPTED) == id
+    }
+
+    /// Looks once for the reply to call `id`.
+    #[must_use]
+    #[inline]
+    pub fn look(&self, id: u64) -> Seen {
+        let found = self.reply.load_u64(reply::ID);
+        if found == id - 1 {
+            return Seen::Nothing;
+        }
+        self.judge(id, found)
+    }
+
+    fn judge(&self, id: u64, found: u64) -> Seen {
+        if found != id {
+            return Seen::Lie(Disbelief::ReplyId {
+                found,
+                expected: id,
+            });
+        }
+        let kind = self.reply.load_u32(reply::KIND);
+        let len = self.reply.load_u32(reply::LEN) as usize;
+        let output = self.reply.load_u32(reply::OUTPUT) != 0;
+        let Some(kind) = ReplyKind::from_word(kind) else {
+            return Seen::Lie(Disbelief::ReplyKind(kind));
+        };
+        let max = self.geometry.reply_bytes_max(kind);
+        if len > max {
+            return Seen::Lie(Disbelief::ReplyLength { found: len, max });
+        }
+        Seen::Reply(Head { kind, output, len })
+    }
+
+    /// Copies a reply's payload into private memory, behind what `to` holds.
+    pub fn read(&self, head: Head, to: &mut Vec<u8>) {
+        self.reply
+            .append_to(self.geometry.reply_offset(head.len), head.len, to);
+    }
+
+    /// Asks the worker to ring the eventfd when it has answered call `id`. Look again after this, before
+    /// sleeping.
+    pub fn arm(&self, id: u64) {
+        self.request.store_u64(request::ARMED, id);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The end of what the current call wrote to stdout (0) or stderr (1).
+    ///
+    /// # Panics
+    /// When there is no such stream.
+    #[must_use]
+    pub fn output(&self, stream: usize) -> Output {
+        let total = self.reply.load_u64(reply::OUTPUT_TOTALS[stream]);
+        let ring_len = self.geometry.ring_bytes();
+        let kept = usize::try_from(total).map_or(ring_len, |total| total.min(ring_len));
+        let mut tail = Vec::new();
+        if kept > 0 {
+            let ring = self.geometry.ring(stream);
+            // The ring's oldest byte, and how much lies before its end.
+            let start = ((total - kept as u64) % ring_len as u64) as usize;
+            let first = kept.min(ring_len - start);
+            self.reply.append_to(ring + start, first, &mut tail);
+            self.reply.append_to(ring, kept - first, &mut tail);
+        }
+        Output {
+            tail,
+            lost: total - kept as u64,
+        }
+    }
+
+    /// How many bytes the worker claims to have written to stdout and stderr.
+    #[must_use]
+    pub fn output_totals(&self) -> [u64; 2] {
+        reply::OUTPUT_TOTALS.map(|total| self.reply.load_u64(total))
+    }
+
+    /// Gives back the memory of payloads and output. Only while the worker has no call.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the memory is then kept.
+    pub fn release_pages(&self) -> io::Result<()> {
+        self.request
+            .release(request::PAYLOAD, self.request.len() - request::PAYLOAD)?;
+        self.reply
+            .release(reply::RINGS, self.reply.len() - reply::RINGS)
+    }
+}
+
+/// Writes a request straight into the slot, and counts what does not fit.
+///
+/// The first bytes are kept back until the call is published: the worker may be polling the line they
+/// belong to.
+#[derive(Debug)]
+pub struct RequestWriter<'a> {
+    slot: &'a HostSlot,
+    inline: [u8; request::INLINE_LEN],
+    len: usize,
+}
+
+/// A complete request, in the slot but for its inline part.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    inline: [u8; request::INLINE_LEN],
+    len: usize,
+}
+
+impl Written {
+    /// The length of the request in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no caller asks")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl RequestWriter<'_> {
+    /// Appends `bytes`.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let end = self.len.saturating_add(bytes.len());
+        if end <= request::INLINE_LEN {
+            self.inline[self.len..end].copy_from_slice(bytes);
+        } else {
+            self.put_beyond(bytes, end);
+        }
+        self.len = end;
+    }
+
+    fn put_beyond(&mut self, bytes: &[u8], end: usize) {
+        if end > self.slot.geometry.payload_bytes_max() {
+            return;
+        }
+        let memory = &self.slot.request;
+        if self.len <= request::INLINE_LEN {
+            memory.copy_in(request::PAYLOAD, &self.inline[..self.len]);
+        }
+        memory.copy_in(request::PAYLOAD + self.len, bytes);
+    }
+
+    /// The request, or its length in bytes when it is longer than a payload may be.
+    ///
+    /// # Errors
+    /// When the request does not fit.
+    pub fn finish(self) -> Result<Written, usize> {
+        if self.len > self.slot.geometry.payload_bytes_max() {
+            return Err(self.len);
+        }
+        Ok(Written {
+            inline: self.inline,
+            len: self.len,
+        })
+    }
+}
+
+impl io::Write for RequestWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl bincode::enc::write::Writer for RequestWriter<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.put(bytes);
+        Ok(())
+    }
+}

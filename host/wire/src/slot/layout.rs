@@ -1,0 +1,179 @@
+//! Where each word of a slot lies.
+//!
+//! A line that one side polls holds nothing that the other side writes meanwhile, and a short payload lies
+//! in the line that announces it, so a small call moves two cache lines in all.
+
+use serde::{Deserialize, Serialize};
+
+/// The unit of protection and release; a multiple of every page size we run on is not needed, because
+/// both sides map whole files.
+const PAGE: usize = 4096;
+
+/// Words of the request memory.
+pub(super) mod request {
+    /// u64: the newest call.
+    pub(in crate::slot) const PUBLISHED: usize = 0;
+    /// u64: the call to stop.
+    pub(in crate::slot) const CANCEL: usize = 8;
+    /// u64: the call to skip if it has not been accepted.
+    pub(in crate::slot) const WITHDRAWN: usize = 16;
+    /// u32: rung at every event.
+    pub(in crate::slot) const DOORBELL: usize = 24;
+    /// u32: which export to run.
+    pub(in crate::slot) const FUNCTION: usize = 28;
+    /// u32: the length of the payload.
+    pub(in crate::slot) const LEN: usize = 32;
+    /// u32: for how many microseconds the worker may poll for the next call before it sleeps.
+    pub(in crate::slot) const LINGER_US: usize = 36;
+    /// A payload of at most [`INLINE_LEN`] bytes lies here.
+    pub(in crate::slot) const INLINE: usize = 40;
+    pub(in crate::slot) const INLINE_LEN: usize = 24;
+    /// u64: the call whose reply the host sleeps for. In a line of its own: the worker reads it at every
+    /// reply and the host seldom writes it.
+    pub(in crate::slot) const ARMED: usize = 128;
+    /// Longer payloads lie here.
+    pub(in crate::slot) const PAYLOAD: usize = super::PAGE;
+}
+
+/// Words of the reply memory.
+pub(super) mod reply {
+    /// u64: the newest call that has been answered.
+    pub(in crate::slot) const ID: usize = 0;
+    /// u32: a [`super::ReplyKind`].
+    pub(in crate::slot) const KIND: usize = 8;
+    /// u32: the length of the payload.
+    pub(in crate::slot) const LEN: usize = 12;
+    /// u32: not zero when the guest wrote to an output stream during this call.
+    pub(in crate::slot) const OUTPUT: usize = 16;
+    /// A payload of at most [`INLINE_LEN`] bytes lies here.
+    pub(in crate::slot) const INLINE: usize = 24;
+    pub(in crate::slot) const INLINE_LEN: usize = 40;
+    /// u64: the newest call that guest code may have begun. In a line of its own: the host does not poll it.
+    pub(in crate::slot) const ACCEPTED: usize = 128;
+    /// u32: whether the worker sleeps, or is about to. In a line of its own: the host reads it at every
+    /// call and the worker seldom writes it.
+    pub(in crate::slot) const SLEEPING: usize = 256;
+    /// u64 each: how many bytes this call has written to stdout and stderr.
+    pub(in crate::slot) const OUTPUT_TOTALS: [usize; 2] = [384, 392];
+    /// The rings of both streams, then the payloads that are not inline.
+    pub(in crate::slot) const RINGS: usize = super::PAGE;
+}
+
+/// A request of at most this many bytes travels in the line that announces it.
+pub const INLINE_REQUEST: usize = request::INLINE_LEN;
+
+/// The sizes of a slot. Both sides compute every offset from their own copy of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Geometry {
+    payload_bytes_max: u32,
+    ring_bytes: u32,
+}
+
+impl Geometry {
+    /// A slot for payloads of at most `payload_bytes_max` bytes each way, which keeps the last
+    /// `output_bytes` bytes of each output stream.
+    ///
+    /// `None` when a length would not fit in 31 bits: guests are 32-bit programs.
+    #[must_use]
+    pub fn new(payload_bytes_max: usize, output_bytes: usize) -> Option<Self> {
+        const MAX: usize = 1 << 31;
+        if payload_bytes_max > MAX || output_bytes > MAX {
+            return None;
+        }
+        let ring_bytes = output_bytes.next_multiple_of(PAGE);
+        Some(Self {
+            payload_bytes_max: payload_bytes_max.try_into().ok()?,
+            ring_bytes: ring_bytes.try_into().ok()?,
+        })
+    }
+
+    /// The longest payload, each way.
+    #[must_use]
+    pub fn payload_bytes_max(self) -> usize {
+        self.payload_bytes_max as usize
+    }
+
+    /// The length of each output stream's ring.
+    #[must_use]
+    pub fn ring_bytes(self) -> usize {
+        self.ring_bytes as usize
+    }
+
+    /// The length of the request memory.
+    #[must_use]
+    pub fn request_bytes(self) -> usize {
+        request::PAYLOAD + self.payload_bytes_max().next_multiple_of(PAGE)
+    }
+
+    /// The length of the reply memory.
+    #[must_use]
+    pub fn reply_bytes(self) -> usize {
+        self.reply_payload()
+            + self
+                .payload_bytes_max()
+                .max(FAILURE_BYTES_MAX)
+                .next_multiple_of(PAGE)
+    }
+
+    pub(super) fn ring(self, stream: usize) -> usize {
+        reply::RINGS + stream * self.ring_bytes()
+    }
+
+    pub(super) fn reply_payload(self) -> usize {
+        self.ring(2)
+    }
+
+    pub(super) fn request_offset(len: usize) -> usize {
+        if len <= request::INLINE_LEN {
+            request::INLINE
+        } else {
+            request::PAYLOAD
+        }
+    }
+
+    pub(super) fn reply_offset(self, len: usize) -> usize {
+        if len <= reply::INLINE_LEN {
+            reply::INLINE
+        } else {
+            self.reply_payload()
+        }
+    }
+
+    /// The longest payload of a reply of this kind.
+    pub(super) fn reply_bytes_max(self, kind: ReplyKind) -> usize {
+        match kind {
+            ReplyKind::Value => self.payload_bytes_max(),
+            ReplyKind::Failure => FAILURE_BYTES_MAX,
+            ReplyKind::Skipped | ReplyKind::Interrupted => 0,
+        }
+    }
+}
+
+/// The longest description of a failure, however small the payloads are.
+pub(crate) const FAILURE_BYTES_MAX: usize = 64 << 10;
+
+/// What a reply is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ReplyKind {
+    /// The guest's reply, status byte and all, or a numeric export's result.
+    Value = 1,
+    /// The guest failed; the payload is a [`crate::message::Failure`].
+    Failure = 2,
+    /// No guest code was run, because the call had been withdrawn or cancelled before.
+    Skipped = 3,
+    /// The guest was stopped on the host's request.
+    Interrupted = 4,
+}
+
+impl ReplyKind {
+    pub(super) fn from_word(word: u32) -> Option<Self> {
+        match word {
+            1 => Some(Self::Value),
+            2 => Some(Self::Failure),
+            3 => Some(Self::Skipped),
+            4 => Some(Self::Interrupted),
+            _ => None,
+        }
+    }
+}

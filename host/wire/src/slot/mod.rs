@@ -1,0 +1,31 @@
+//! The shared memory between a host and one worker: it holds one call at a time.
+//!
+//! Two files, both made and size-sealed by the host. The *request memory* is written by the host alone (the
+//! worker's descriptor cannot be mapped for writing), so a worker cannot change the arguments it was given;
+//! the *reply memory* is written by the worker, and the host believes none of it. Each word has one writer.
+//!
+//! ```text
+//! host                                      worker
+//! ────                                      ──────
+//! arguments, function, length
+//! published = N ──────────────────────────► sees published = N
+//! ring; fence; wake if `sleeping`           accepted = N; fence; skip if withdrawn = N or cancel = N
+//!                                           … guest code …
+//! sees id = N ◄──────────────────────────── payload, kind, length; id = N
+//! copies the payload out once               fence; ring the eventfd if armed = N
+//! ```
+//!
+//! Every "has it happened?" against "is anybody asleep?" is a store, a full fence and a load on both sides:
+//! with anything weaker both sides can miss each other and sleep for ever. Accepting against withdrawing is
+//! the same pattern, so at least one side sees the other: a call that the host withdrew unaccepted is never
+//! run.
+
+mod host;
+mod layout;
+pub mod machine;
+mod worker;
+
+pub use host::{Disbelief, Head, HostSlot, Output, RequestWriter, Seen, Written};
+pub(crate) use layout::FAILURE_BYTES_MAX;
+pub use layout::{Geometry, INLINE_REQUEST, ReplyKind};
+pub use worker::{Idle, Request, WorkerSlot};

@@ -1,0 +1,207 @@
+//! The worker's side of a slot. The worker trusts the host.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+use super::layout::{Geometry, ReplyKind, reply, request};
+use crate::sys::doorbell::Doorbell;
+use crate::sys::mapping::Mapping;
+
+const DOORBELL: Doorbell = Doorbell::at(request::DOORBELL);
+
+/// How many looks a worker takes before it asks the clock whether to go on polling.
+const LOOKS_PER_CLOCK: u32 = 64;
+
+/// The worker's side of a slot.
+#[derive(Debug)]
+pub struct WorkerSlot {
+    request: Mapping,
+    reply: Mapping,
+    geometry: Geometry,
+    eventfd: OwnedFd,
+}
+
+/// A call to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Its number; each call of a worker has the next one.
+    pub id: u64,
+    /// Which export to run.
+    pub function: u32,
+    /// The length of the arguments in bytes.
+    pub len: u32,
+    /// For how long to poll for the next call before sleeping.
+    pub linger: Duration,
+}
+
+/// What a worker does while it has no call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// For how long to poll before sleeping.
+    pub linger: Duration,
+}
+
+impl WorkerSlot {
+    /// Maps the memories that the host made.
+    ///
+    /// # Errors
+    /// When the kernel refuses a mapping.
+    pub fn new(
+        geometry: Geometry,
+        request: OwnedFd,
+        reply: OwnedFd,
+        eventfd: OwnedFd,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            request: Mapping::read_only(&request, geometry.request_bytes())?,
+            reply: Mapping::read_write(&reply, geometry.reply_bytes())?,
+            geometry,
+            eventfd,
+        })
+    }
+
+    /// Waits for the call after call `last`.
+    #[must_use]
+    pub fn next(&self, last: u64, idle: Idle) -> Request {
+        if !self.poll(last, idle.linger) {
+            self.sleep_until_published(last);
+        }
+        Request {
+            id: self.request.load_u64(request::PUBLISHED),
+            function: self.request.load_u32(request::FUNCTION),
+            len: self.request.load_u32(request::LEN),
+            linger: Duration::from_micros(self.request.load_u32(request::LINGER_US).into()),
+        }
+    }
+
+    fn poll(&self, last: u64, linger: Duration) -> bool {
+        let mut until = None;
+        loop {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if self.request.load_u64(request::PUBLISHED) != last {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            let now = Instant::now();
+            if now >= *until.get_or_insert_with(|| now + linger) {
+                return false;
+            }
+        }
+    }
+
+    fn sleep_until_published(&self, last: u64) {
+        self.reply.store_u32(reply::SLEEPING, 1);
+        loop {
+            fence(Ordering::SeqCst);
+            let seen = DOORBELL.seen(&self.request);
+            if self.request.load_u64(request::PUBLISHED) != last {
+                break;
+            }
+            DOORBELL.sleep(&self.request, seen, None);
+        }
+        self.reply.store_u32(reply::SLEEPING, 0);
+    }
+
+    /// Marks call `id` as accepted. `false` when the host had withdrawn or cancelled it: then no guest code
+    /// may run for it.
+    #[must_use]
+    pub fn accept(&self, id: u64) -> bool {
+        for total in reply::OUTPUT_TOTALS {
+            if self.reply.load_u64(total) != 0 {
+                self.reply.store_u64(total, 0);
+            }
+        }
+        self.reply.store_u64(reply::ACCEPTED, id);
+        fence(Ordering::SeqCst);
+        self.request.load_u64(request::WITHDRAWN) != id && !self.stop_requested(id)
+    }
+
+    /// Whether the host wants call `id` stopped.
+    #[must_use]
+    pub fn stop_requested(&self, id: u64) -> bool {
+        self.request.load_u64(request::CANCEL) == id
+    }
+
+    /// Copies the arguments of the current call.
+    ///
+    /// # Panics
+    /// When `to` is longer than a payload may be.
+    pub fn read_args(&self, to: &mut [u8]) {
+        self.request
+            .copy_out(Geometry::request_offset(to.len()), to);
+    }
+
+    /// Sleeps for `duration`, or until the host wants call `id` stopped, which is what it returns.
+    ///
+    /// The signal that stops wasm may arrive just before the sleep begins; the doorbell, which the host
+    /// rings for a stop too, cannot be missed.
+    #[must_use]
+    pub fn sleep(&self, id: u64, duration: Duration) -> bool {
+        let until = Instant::now().checked_add(duration);
+        self.reply.store_u32(reply::SLEEPING, 1);
+        let stopped = loop {
+            fence(Ordering::SeqCst);
+            let seen = DOORBELL.seen(&self.request);
+            if self.stop_requested(id) {
+                break true;
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break false;
+            }
+            DOORBELL.sleep(&self.request, seen, left);
+        };
+        self.reply.store_u32(reply::SLEEPING, 0);
+        stopped
+    }
+
+    /// Keeps the end of what the guest wrote to stdout (0) or stderr (1).
+    ///
+    /// # Panics
+    /// When there is no such stream.
+    pub fn write_output(&self, stream: usize, bytes: &[u8]) {
+        let ring_len = self.geometry.ring_bytes();
+        let total = self.reply.load_u64(reply::OUTPUT_TOTALS[stream]);
+        let end = total.saturating_add(bytes.len() as u64);
+        if ring_len > 0 {
+            let kept = &bytes[bytes.len().saturating_sub(ring_len)..];
+            let start = ((end - kept.len() as u64) % ring_len as u64) as usize;
+            let (first, second) = kept.split_at(kept.len().min(ring_len - start));
+            let ring = self.geometry.ring(stream);
+            self.reply.copy_in(ring + start, first);
+            self.reply.copy_in(ring, second);
+        }
+        self.reply.store_u64(reply::OUTPUT_TOTALS[stream], end);
+    }
+
+    /// The longest value a reply may carry.
+    #[must_use]
+    pub fn payload_bytes_max(&self) -> usize {
+        self.geometry.payload_bytes_max()
+    }
+
+    /// Answers call `id`.
+    ///
+    /// # Panics
+    /// When the payload is longer than [`Self::payload_bytes_max`].
+    pub fn reply(&self, id: u64, kind: ReplyKind, payload: &[u8]) {
+        assert!(payload.len() <= self.geometry.reply_bytes_max(kind));
+        self.reply
+            .copy_in(self.geometry.reply_offset(payload.len()), payload);
+        let output = reply::OUTPUT_TOTALS
+            .iter()
+            .any(|&total| self.reply.load_u64(total) != 0);
+        self.reply.store_u32(reply::KIND, kind as u32);
+        self.reply.store_u32(reply::LEN, payload.len() as u32);
+        self.reply.store_u32(reply::OUTPUT, output.into());
+        self.reply.store_u64(reply::ID, id);
+        fence(Ordering::SeqCst);
+        if self.request.load_u64(request::ARMED) == id {
+            // Fails only when the counter is full, and then the host has been rung 2^64 times.
+            let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+        }
+    }
+}

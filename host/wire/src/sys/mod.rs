@@ -1,0 +1,9 @@
+//! The system calls that both sides need, each behind a type that keeps its invariant.
+//!
+//! Nothing here knows what a call, a worker or a guest is.
+
+pub mod cpu;
+pub mod doorbell;
+pub mod mapping;
+pub mod memfd;
+pub mod packet;

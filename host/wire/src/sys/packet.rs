@@ -1,0 +1,137 @@
+//! A pair of sockets that keeps message borders and carries descriptors.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+/// The most descriptors one packet may carry.
+pub const FDS_MAX: usize = 8;
+
+/// The longest packet. Well below the kernel's default socket buffer, so a send to an idle peer never waits.
+pub const PACKET_BYTES_MAX: usize = 64 << 10;
+
+/// Two connected ends, closed on exec.
+///
+/// # Errors
+/// When the kernel has no descriptor left.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Sends one packet, without ever waiting and without SIGPIPE.
+///
+/// # Errors
+/// `WouldBlock` when the other side does not read, `BrokenPipe` when it is gone.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "too many descriptors for one packet",
+        ));
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?;
+    Ok(())
+}
+
+/// Receives one packet, waiting for it. An empty packet means that the other side is gone.
+///
+/// # Errors
+/// When the socket is broken or the packet is longer than [`PACKET_BYTES_MAX`].
+pub fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    let received = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(&socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    if received.flags.contains(ReturnFlags::TRUNC) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "packet too long",
+        ));
+    }
+    bytes.truncate(received.bytes);
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    Ok((bytes, fds))
+}
+
+/// Receives one packet from a process that is not trusted, without waiting: no room is offered for
+/// descriptors, so the kernel drops any that were sent.
+///
+/// # Errors
+/// `WouldBlock` when there is none, `InvalidData` when it is too long.
+pub fn receive_untrusted(socket: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    let (_, len) = rustix::net::recv(
+        socket,
+        &mut bytes[..],
+        RecvFlags::DONTWAIT | RecvFlags::TRUNC,
+    )?;
+    if len > bytes.len() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "packet too long",
+        ));
+    }
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_arrives_whole_with_its_descriptors() {
+        let (a, b) = pair().unwrap();
+        send(&a, b"hello", &[a.as_fd(), b.as_fd()]).unwrap();
+        let (bytes, fds) = receive(&b).unwrap();
+        assert_eq!((bytes.as_slice(), fds.len()), (&b"hello"[..], 2));
+    }
+
+    #[test]
+    fn an_untrusted_packet_brings_no_descriptors_and_never_waits() {
+        let (a, b) = pair().unwrap();
+        assert_eq!(
+            receive_untrusted(&b).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        send(&a, b"x", &[a.as_fd()]).unwrap();
+        assert_eq!(receive_untrusted(&b).unwrap(), b"x");
+        drop(a);
+        assert_eq!(receive_untrusted(&b).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_packet_that_is_too_long_is_an_error() {
+        let (a, b) = pair().unwrap();
+        rustix::net::send(&a, &vec![1; PACKET_BYTES_MAX + 1], SendFlags::empty()).unwrap();
+        assert_eq!(
+            receive_untrusted(&b).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+    }
+}
