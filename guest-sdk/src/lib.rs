@@ -1,0 +1,98 @@
+//! Functions that a [Stockade](https://docs.rs/stockade) host runs inside its sandbox.
+//!
+//! A **guest** is a crate of ordinary Rust functions, compiled to `wasm32-wasip1`. Each function
+//! that carries [`#[work]`](work) can be called by a host, which need not trust it: the call runs
+//! in a process of its own, can always be stopped, and whatever it does costs that one call and
+//! nothing else.
+//!
+//! # In sixty seconds
+//!
+//! The manifest of the guest, `guests/hello/Cargo.toml`:
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib", "rlib"]
+//!
+//! [dependencies]
+//! stockade-guest = "0.1"
+//! ```
+//!
+//! Its functions, `guests/hello/src/lib.rs`:
+//!
+//! ```
+//! use stockade_guest::work;
+//!
+//! /// The `n`-th Fibonacci number, the slow way.
+//! #[work]
+//! pub fn fib(n: u32) -> u64 {
+//!     if n < 2 { n.into() } else { fib(n - 1) + fib(n - 2) }
+//! }
+//!
+//! // Away from WebAssembly it is the function that was written, so unit tests just call it.
+//! assert_eq!(fib(10), 55);
+//! ```
+//!
+//! The host builds it with `stockade_build::guest("../guests/hello").build()` in its `build.rs` and
+//! calls it with `host.run_sync("fib", (32u32,))`, or, when the guest is also a dependency of the
+//! host, with `host.run_sync(hello::fib, (32,))`, which the compiler checks.
+//!
+//! # Arguments and results
+//!
+//! Any type that serde can decode is an argument and any that it can encode is a result. References
+//! borrow from the request: `&str` and `&[u8]` cost no copy, and `&T` lends a decoded `T`. Plain
+//! bytes are fastest as [`Bytes`] or `&[u8]`: serde treats a `Vec<u8>` as a sequence of numbers and
+//! visits each one.
+//!
+//! A function's own `Result<T, E>` is a value like any other. A panic ends the call; its message
+//! and its place in the source reach the host.
+//!
+//! # State
+//!
+//! By default every call sees a pristine instance of the module. A host that asks for `State::Keep`
+//! lets statics live from one call to the next. Static constructors run once per instance.
+
+mod borrowed;
+mod bytes;
+mod reply;
+mod request;
+
+#[cfg(target_family = "wasm")]
+mod abi;
+#[cfg(target_family = "wasm")]
+mod panic;
+
+pub use crate::bytes::Bytes;
+/// Makes a function callable by a Stockade host.
+///
+/// ```
+/// # use stockade_guest::work;
+/// /// How often `word` occurs in `text`.
+/// #[work]
+/// pub fn count(text: &str, word: &str) -> usize {
+///     text.matches(word).count()
+/// }
+/// ```
+///
+/// Compiled to WebAssembly, the function is exported under its name, together with its signature
+/// and its documentation. On any other target the item stays as it was written and nothing is
+/// exported.
+///
+/// Up to twelve arguments of any types that serde can decode, and a result that serde can encode:
+///
+/// * `&str` and `&[u8]` borrow from the request; `&[T]` and `&T` lend a decoded value;
+/// * references inside other types, such as `Option<&str>`, borrow too, but cannot be decoded from
+///   JSON strings that contain escapes;
+/// * a result is owned: it outlives the request.
+///
+/// The function is an ordinary one: not `async`, not generic, not a method. Two functions of one
+/// name in a module are refused by the compiler, and so are, in a guest, two of one name anywhere.
+pub use stockade_guest_macros::work;
+
+/// What the expansion of [`work`] and the host crate use. No part of the public interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::borrowed::{ByteSlice, Text};
+    pub use crate::bytes::share;
+    pub use crate::reply::{Reply, encode};
+    pub use crate::request::{Codec, Function, Request};
+}

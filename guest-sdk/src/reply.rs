@@ -1,0 +1,171 @@
+//! One reply: a status byte, then the value in the request's codec or a message. Owns how it is
+//! laid out and how it leaves the guest.
+
+use std::io;
+
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
+use serde::Serialize;
+
+use crate::request::{Codec, Function};
+
+const VALUE: u8 = 0;
+const NOT_UNDERSTOOD: u8 = 1;
+const NOT_ENCODABLE: u8 = 2;
+
+/// Most replies are a number or a short string; they are encoded without growing.
+const SMALL_REPLY_BYTES: usize = 64;
+
+/// A reply that is ready to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reply(Box<[u8]>);
+
+impl Reply {
+    /// The arguments are not what the function takes.
+    pub(crate) fn not_understood(function: &Function, reason: &str) -> Self {
+        let Function { name, arguments } = function;
+        Self::message(
+            NOT_UNDERSTOOD,
+            &format!("{name} takes ({arguments}): {reason}"),
+        )
+    }
+
+    fn not_encodable(function: &Function, reason: &str) -> Self {
+        Self::message(
+            NOT_ENCODABLE,
+            &format!(
+                "the result of {} cannot be encoded: {reason}",
+                function.name
+            ),
+        )
+    }
+
+    fn message(status: u8, message: &str) -> Self {
+        let mut reply = Vec::with_capacity(1 + message.len());
+        reply.push(status);
+        reply.extend_from_slice(message.as_bytes());
+        Self(reply.into_boxed_slice())
+    }
+
+    /// Gives the reply up for the host to read: its address in the upper half, its length in the
+    /// lower.
+    #[cfg(target_family = "wasm")]
+    pub fn into_abi(self) -> u64 {
+        let len = self.0.len() as u64;
+        let ptr = Box::into_raw(self.0).cast::<u8>().addr() as u64;
+        ptr << 32 | len
+    }
+
+    /// Exists so that the expansion of `#[work]` is type-checked on every target.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn into_abi(self) -> u64 {
+        unreachable!("work functions are exported to WebAssembly only")
+    }
+}
+
+impl AsRef<[u8]> for Reply {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Encodes what the function returned.
+pub fn encode<T: Serialize>(codec: Codec, function: &Function, value: &T) -> Reply {
+    let mut reply = Vec::with_capacity(SMALL_REPLY_BYTES);
+    reply.push(VALUE);
+    let mut reply = Buffer(reply);
+    let encoded = match codec {
+        Codec::Bincode => {
+            bincode::serde::encode_into_writer(value, &mut reply, bincode::config::standard())
+                .map_err(|error| in_words(&error))
+        }
+        Codec::Json => serde_json::to_writer(&mut reply, value).map_err(|error| error.to_string()),
+    };
+    match encoded {
+        Ok(()) => Reply(reply.0.into_boxed_slice()),
+        Err(reason) => Reply::not_encodable(function, &reason),
+    }
+}
+
+/// bincode's `Display` is its `Debug`.
+fn in_words(error: &EncodeError) -> String {
+    match error {
+        EncodeError::OtherString(message) => message.clone(),
+        EncodeError::Other(message) => (*message).to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// bincode's own writer for `io::Write` costs several times as much for each number.
+struct Buffer(Vec<u8>);
+
+impl Writer for Buffer {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl io::Write for Buffer {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::ser::{Error, Serializer};
+
+    use super::*;
+
+    const FUNCTION: Function = Function {
+        name: "f",
+        arguments: "",
+    };
+
+    #[test]
+    fn a_value_follows_its_status_in_the_codec_of_the_request() {
+        assert_eq!(
+            encode(Codec::Bincode, &FUNCTION, &300u32).as_ref(),
+            [0, 251, 44, 1]
+        );
+        assert_eq!(
+            encode(Codec::Json, &FUNCTION, &(300u32, "x")).as_ref(),
+            b"\0[300,\"x\"]"
+        );
+        assert_eq!(encode(Codec::Bincode, &FUNCTION, &()).as_ref(), [0]);
+        assert_eq!(
+            encode(
+                Codec::Bincode,
+                &FUNCTION,
+                &crate::Bytes::from(vec![7; 1000])
+            )
+            .as_ref()
+            .len(),
+            1004
+        );
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_encoded_is_a_message() {
+        struct Stubborn;
+
+        impl Serialize for Stubborn {
+            fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(S::Error::custom("no"))
+            }
+        }
+
+        for codec in [Codec::Bincode, Codec::Json] {
+            let reply = encode(codec, &FUNCTION, &(1u8, Stubborn));
+            assert_eq!(reply.as_ref(), b"\x02the result of f cannot be encoded: no");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+use stockade_guest::work;
+
+#[work(name = "other")]
+fn options() {}
+
+#[work("name")]
+fn literal() {}
+
+fn main() {}

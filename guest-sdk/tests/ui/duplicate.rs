@@ -1,0 +1,9 @@
+use stockade_guest::work;
+
+#[work]
+fn twice() {}
+
+#[work]
+fn twice() {}
+
+fn main() {}
