@@ -1,0 +1,119 @@
+//! The compiler: turns one module into one artifact, then ends.
+//!
+//! It parses what an attacker wrote, with a large compiler behind it, so it is sealed before the first byte
+//! is looked at, and never runs any of it: nothing in this process can become executable.
+
+mod identity;
+mod input;
+mod inspect;
+mod metadata;
+mod offer;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use stockade_wire::message::{CompileRefusal, CompilerMessage, CompilerSetup, Seal, StopBy};
+use stockade_wire::role::Assignment;
+use wasmtime::Engine;
+
+use crate::compiled::Compiled;
+use crate::config::for_compiler;
+use crate::process;
+use crate::seal::Sealing;
+
+/// Why there is no artifact, and what to do.
+pub type Refusal = (CompileRefusal, String);
+
+/// Compiles a module, given as WebAssembly or as its text, in this process. It does not run any of it.
+///
+/// # Errors
+/// When the bytes are no module that a worker could run, or compiling fails.
+pub fn compile(bytes: &[u8], stop: StopBy) -> Result<Compiled, Refusal> {
+    compile_with(&engine(stop)?, bytes)
+}
+
+fn engine(stop: StopBy) -> Result<Engine, Refusal> {
+    Engine::new(&for_compiler(stop))
+        .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))
+}
+
+fn compile_with(engine: &Engine, bytes: &[u8]) -> Result<Compiled, Refusal> {
+    let invalid = |message| (CompileRefusal::Invalid, message);
+    let wasm = input::wasm(bytes).map_err(invalid)?;
+    let info = inspect::inspect(&wasm).map_err(invalid)?;
+    let code = engine
+        .precompile_module(&wasm)
+        .map_err(|error| (CompileRefusal::Failed, format!("{error:#}")))?;
+    Ok(Compiled::new(code, info))
+}
+
+/// Runs the role. Never returns.
+pub(crate) fn role(assignment: Assignment) -> ! {
+    let message = match run(assignment) {
+        Ok(done) => done,
+        Err((why, message)) => CompilerMessage::Refused {
+            why,
+            message: process::text(message),
+        },
+    };
+    process::tell(&message);
+    process::exit(0)
+}
+
+fn setup(message: impl ToString) -> Refusal {
+    (CompileRefusal::Setup, message.to_string())
+}
+
+fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
+    let (told, fds) = process::receive_setup::<CompilerSetup, 2>().map_err(setup)?;
+    // Closing them would be a system call that the seal forbids, and this process ends soon.
+    let [module, artifact] = &*Box::leak(Box::new(fds));
+    let engine = engine(told.stop)?;
+    process::tell(&CompilerMessage::Identity(identity::of(&engine, told.stop)));
+    let sealing = match told.seal {
+        Seal::Required => {
+            Some(Sealing::compiler(assignment, told.cpu_time, artifact.as_fd()).map_err(setup)?)
+        }
+        Seal::None => None,
+    };
+    let bytes = read(module, told.module_bytes)
+        .map_err(|error| setup(format!("cannot read the module: {error}")))?;
+    if let Some(sealing) = sealing {
+        sealing.finish().map_err(setup)?;
+    }
+    let compiled = compile_with(&engine, &bytes)?;
+    let code = compiled.code();
+    let info = serde_json::to_vec(compiled.info()).map_err(setup)?;
+    write(artifact, code, 0)
+        .and_then(|()| write(artifact, &info, code.len() as u64))
+        .map_err(|error| setup(format!("cannot write the artifact: {error}")))?;
+    Ok(CompilerMessage::Done {
+        code_bytes: code.len() as u64,
+        info_bytes: info.len() as u64,
+    })
+}
+
+/// Reads a file from its beginning, wherever its position is.
+fn read(file: &OwnedFd, len: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::io::pread(file, &mut bytes[filled..], filled as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => filled += read,
+        }
+    }
+    Ok(bytes)
+}
+
+fn write(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = rustix::io::pwrite(file, bytes, at)?;
+        bytes = &bytes[written..];
+        at += written as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

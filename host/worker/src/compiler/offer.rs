@@ -1,0 +1,67 @@
+//! What a module may import.
+
+use wasmparser::{FuncType, ValType};
+
+use crate::abi::MODULE as STOCKADE;
+use crate::wasi::{FUNCTIONS, MODULE as WASI, Ty};
+
+/// Whether a function with this name and type is offered; the error says what is instead.
+pub(super) fn check(module: &str, name: &str, ty: &FuncType) -> Result<(), String> {
+    let Some((params, results)) = offered(module, name) else {
+        return Err(format!(
+            "it imports {module}::{name}, which is not offered{}; offered are stockade::panic and the \
+             functions of {WASI}",
+            hint(module)
+        ));
+    };
+    if ty.params() == params && ty.results() == results {
+        return Ok(());
+    }
+    Err(format!(
+        "it imports {module}::{name} as {}, but it is {}",
+        shown(ty.params(), ty.results()),
+        shown(&params, &results)
+    ))
+}
+
+type Types = Vec<ValType>;
+
+fn offered(module: &str, name: &str) -> Option<(Types, Types)> {
+    match (module, name) {
+        (STOCKADE, "panic") => Some((vec![ValType::I32; 2], vec![])),
+        (WASI, name) => {
+            let function = FUNCTIONS.iter().find(|function| function.name == name)?;
+            let params = function.params.iter().map(|ty| match ty {
+                Ty::I32 => ValType::I32,
+                Ty::I64 => ValType::I64,
+            });
+            let results = vec![ValType::I32; usize::from(function.returns)];
+            Some((params.collect(), results))
+        }
+        _ => None,
+    }
+}
+
+fn hint(module: &str) -> &'static str {
+    match module {
+        "__wbindgen_placeholder__" | "__wbindgen_externref_xform__" | "wbg" => {
+            " (it was built for JavaScript by wasm-bindgen; build for wasm32-wasip1, without it)"
+        }
+        "wasi_unstable" => " (it was built for an old preview of WASI; rebuild it)",
+        "wasi" => " (threads are not offered; build for wasm32-wasip1)",
+        "env" => " (a function that no library defined when the guest was linked)",
+        module if module.starts_with("wasi:") => {
+            " (it belongs to a component; build for wasm32-wasip1)"
+        }
+        _ => "",
+    }
+}
+
+/// A type, as text.
+pub(super) fn shown(params: &[ValType], results: &[ValType]) -> String {
+    let list = |types: &[ValType]| {
+        let names: Vec<_> = types.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    format!("({}) -> ({})", list(params), list(results))
+}

@@ -1,0 +1,95 @@
+//! How Wasmtime is set up: one description for the process that compiles and the one that runs.
+//!
+//! Both must agree in everything that shapes code, or a worker refuses the artifact. How instances are
+//! allocated shapes no code, so only the worker pools.
+
+use std::num::NonZeroUsize;
+
+use stockade_wire::message::StopBy;
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails, WasmFeatures,
+};
+
+/// What a module may use: WebAssembly 2.0 and three finished additions that need no run-time support.
+///
+/// Threads, shared and 64-bit and second memories, exceptions, stack switching and everything with a
+/// collector stay off: most of Wasmtime's advisories are about them, and each is state that a worker would
+/// have to limit.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .difference(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL);
+
+/// The most tables of a module. A toolchain makes one; several cost address space, and nothing asks for more.
+pub(crate) const TABLES_MAX: u32 = 4;
+
+/// The most bytes of native state (functions, globals, tables' headers) of an instance. Far above what real
+/// modules need; a module that exceeds it fails to load.
+const INSTANCE_BYTES_MAX: usize = 16 << 20;
+
+/// Dirty memory up to this size is reset by copying and stays resident, which avoids an `madvise` and the
+/// page faults after it.
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+
+/// The frames of a backtrace.
+const FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+/// Native stack below the wasm stack, for our own imports. Wasmtime only checks that it is more.
+const HOST_STACK_BYTES: usize = 1 << 20;
+
+/// The ceilings of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InstanceLimits {
+    /// The most memory in bytes.
+    pub memory_bytes: u64,
+    /// The most elements of all tables together.
+    pub table_elements: u64,
+    /// The stack of wasm code in bytes.
+    pub stack_bytes: u64,
+}
+
+/// Everything that shapes code.
+pub(crate) fn for_compiler(stop: StopBy) -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .epoch_interruption(stop == StopBy::Epoch)
+        .gc_support(false)
+        .wasm_features(FEATURES.complement(), false)
+        .wasm_features(FEATURES, true)
+        .relaxed_simd_deterministic(true)
+        .wasm_backtrace_max_frames(Some(FRAMES_MAX))
+        // Pinned: the default asks an environment variable.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // For native profilers, which cannot look into a sealed process.
+        .native_unwind_info(false);
+    config
+}
+
+/// The same, with room for exactly one instance, which is reset by scanning for the pages it wrote.
+pub(crate) fn for_worker(stop: StopBy, limits: InstanceLimits) -> Config {
+    let stack_bytes = usize::try_from(limits.stack_bytes).unwrap_or(usize::MAX);
+    let table_elements = usize::try_from(limits.table_elements).unwrap_or(usize::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(1)
+        .total_memories(1)
+        .total_tables(TABLES_MAX)
+        .max_tables_per_module(TABLES_MAX)
+        // No collector and no component is ever run, and their pools would be made at start.
+        .total_gc_heaps(0)
+        .max_core_instance_size(INSTANCE_BYTES_MAX)
+        // Address space only: what may be used is for the instance's own limiter to say, which can tell why.
+        .max_memory_size(1 << 32)
+        .table_elements(table_elements)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = for_compiler(stop);
+    config
+        .max_wasm_stack(stack_bytes)
+        .async_stack_size(stack_bytes.saturating_add(HOST_STACK_BYTES))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}

@@ -1,0 +1,351 @@
+//! One instance, and what it takes to call one of its exports.
+//!
+//! Everything that a guest returns is checked before it is used. After any error but a result that is too
+//! large the instance must be dropped: nobody knows in which state its code stopped.
+
+use std::fmt;
+
+use stockade_wire::message::FailureKind;
+use stockade_wire::module_info::Number;
+use wasmtime::{
+    Extern, Func, Instance, Memory, ModuleExport, Store, TypedFunc, Val, WasmParams, WasmResults,
+};
+
+use super::failure::{Ended, explain};
+use super::program::{Callable, Program};
+use super::state::State;
+use super::world::World;
+use crate::abi;
+
+/// Where the arguments of a call come from.
+pub trait Arguments {
+    /// Their length in bytes.
+    fn byte_len(&self) -> u32;
+
+    /// Copies all of them to `to`, which has their length.
+    fn copy_to(&self, to: &mut [u8]);
+}
+
+impl Arguments for [u8] {
+    fn byte_len(&self) -> u32 {
+        u32::try_from(self.len()).unwrap_or(u32::MAX)
+    }
+
+    fn copy_to(&self, to: &mut [u8]) {
+        to.copy_from_slice(self);
+    }
+}
+
+/// Where the reply of a call goes to.
+pub trait Reply {
+    /// The longest reply that is taken, in bytes.
+    fn bytes_max(&self) -> usize;
+
+    /// Takes the reply, straight out of the guest's memory. Called at most once.
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Reply for Vec<u8> {
+    fn bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.clear();
+        self.extend_from_slice(bytes);
+    }
+}
+
+type Work = TypedFunc<(u32, u32), u64>;
+
+/// Parameters that fit on the stack; functions with more are rare.
+const PARAMS_INLINE: usize = 8;
+
+/// An instance of a [`Program`].
+pub struct Guest<W: World> {
+    store: Store<State<W>>,
+    instance: Instance,
+    /// How requests get into it, if its module has that.
+    room: Option<Room>,
+    /// The work function that was looked up last.
+    work: Option<(u32, Work)>,
+    /// Looked up when a reply is first given back, which a fresh instance never sees.
+    free: Option<TypedFunc<(u32, u32), ()>>,
+    /// A reply that the guest has not been given back.
+    lent: Option<(u32, u32)>,
+}
+
+struct Room {
+    memory: Memory,
+    alloc: TypedFunc<u32, u32>,
+}
+
+impl<W: World> fmt::Debug for Guest<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest").finish_non_exhaustive()
+    }
+}
+
+impl<W: World> Guest<W> {
+    pub(super) fn new(
+        program: &Program<W>,
+        store: Store<State<W>>,
+        instance: Instance,
+    ) -> Result<Self, Ended> {
+        let mut guest = Self {
+            store,
+            instance,
+            room: None,
+            work: None,
+            free: None,
+            lent: None,
+        };
+        let memory = program.memory.and_then(|export| guest.memory(&export));
+        guest.store.data_mut().memory = memory;
+        if let (Some(memory), Some(alloc)) = (memory, program.alloc) {
+            let alloc = guest.function(&alloc)?;
+            guest.room = Some(Room { memory, alloc });
+        }
+        if let Some(hint) = program.hint.get() {
+            guest.work = guest.find_work(program, hint).ok();
+        }
+        Ok(guest)
+    }
+
+    /// Runs `_initialize`, once.
+    pub(crate) fn initialize(&mut self, program: &Program<W>) -> Result<(), Ended> {
+        if let Some(export) = program.initialize {
+            let initialize = self.function::<(), ()>(&export)?;
+            run(&mut self.store, &initialize, ())?;
+        }
+        Ok(())
+    }
+
+    /// Calls an export by its position among the module's exports.
+    ///
+    /// A work function gets the arguments as they are. An export of plain numbers gets one per eight bytes,
+    /// as little-endian raw bits, and replies in the same form.
+    ///
+    /// # Errors
+    /// When the guest fails or is stopped. Drop it then, unless the kind is `ResultTooLarge`.
+    #[inline]
+    pub fn call(
+        &mut self,
+        program: &Program<W>,
+        export: u32,
+        arguments: &(impl Arguments + ?Sized),
+        reply: &mut impl Reply,
+    ) -> Result<(), Ended> {
+        self.store.data_mut().begin_call();
+        if !matches!(self.work, Some((found, _)) if found == export) {
+            if let Callable::Numeric {
+                export,
+                params,
+                result,
+            } = program.callable(export)
+            {
+                return self.call_numeric(export, params, *result, arguments, reply);
+            }
+            self.work = Some(self.find_work(program, export)?);
+            program.hint.set(Some(export));
+        }
+        self.call_work(arguments, reply)
+    }
+
+    fn find_work(&mut self, program: &Program<W>, export: u32) -> Result<(u32, Work), Ended> {
+        match program.callable(export) {
+            Callable::Work(found) => Ok((export, self.function(found)?)),
+            _ => Err(Ended::broke_rules(format!(
+                "export {export} is no function that can be called"
+            ))),
+        }
+    }
+
+    /// Calls the work function that was looked up last.
+    fn call_work(
+        &mut self,
+        arguments: &(impl Arguments + ?Sized),
+        reply: &mut impl Reply,
+    ) -> Result<(), Ended> {
+        let (Some(Room { memory, alloc }), Some((_, work))) = (&self.room, &self.work) else {
+            return Err(Ended::broke_rules(
+                "the module has work functions, but not memory and stockade_alloc",
+            ));
+        };
+        let store = &mut self.store;
+        let len = arguments.byte_len();
+        let at = run(store, alloc, len)?;
+        if at == 0 {
+            return Err(Ended::failed(FailureKind::NoRoomForArguments {
+                bytes: len.into(),
+            }));
+        }
+        match slice_mut(memory.data_mut(&mut *store), at, len) {
+            Some(room) => arguments.copy_to(room),
+            None => {
+                return Err(Ended::broke_rules(format!(
+                    "stockade_alloc({len}) returned {at:#x}, which is outside the memory"
+                )));
+            }
+        }
+        let (at, len) = abi::unpack(run(store, work, (at, len))?);
+        let bytes = checked_reply(memory.data(&*store), at, len)?;
+        self.lent = Some((at, len));
+        if bytes.len() > reply.bytes_max() {
+            return Err(too_large(bytes.len()));
+        }
+        reply.put(bytes);
+        Ok(())
+    }
+
+    /// Gives the guest the memory of its last reply back, so that it can serve another call.
+    ///
+    /// # Errors
+    /// When the guest fails in doing so. Drop it then; the reply stands.
+    pub fn release(&mut self, program: &Program<W>) -> Result<(), Ended> {
+        let (Some(lent), Some(export)) = (self.lent.take(), program.free) else {
+            return Ok(());
+        };
+        let free = match self.free.take() {
+            Some(free) => free,
+            None => self.function(&export)?,
+        };
+        run(&mut self.store, self.free.insert(free), lent)
+    }
+
+    fn call_numeric(
+        &mut self,
+        export: &ModuleExport,
+        params: &[Number],
+        result: Option<Number>,
+        arguments: &(impl Arguments + ?Sized),
+        reply: &mut impl Reply,
+    ) -> Result<(), Ended> {
+        let function = self.any_function(export)?;
+        let mut inline_bytes = [0; PARAMS_INLINE * 8];
+        let mut inline_values = [const { Val::I32(0) }; PARAMS_INLINE];
+        let (mut heap_bytes, mut heap_values);
+        let (bytes, values) = if params.len() <= PARAMS_INLINE {
+            (
+                &mut inline_bytes[..params.len() * 8],
+                &mut inline_values[..params.len()],
+            )
+        } else {
+            heap_bytes = vec![0; params.len() * 8];
+            heap_values = vec![Val::I32(0); params.len()];
+            (&mut heap_bytes[..], &mut heap_values[..])
+        };
+        if arguments.byte_len() as usize != bytes.len() {
+            return Err(Ended::broke_rules(format!(
+                "the function takes {} numbers, but was sent {} bytes",
+                params.len(),
+                arguments.byte_len()
+            )));
+        }
+        arguments.copy_to(bytes);
+        let (numbers, _) = bytes.as_chunks::<8>();
+        for ((value, bits), ty) in values.iter_mut().zip(numbers).zip(params) {
+            *value = from_bits(*ty, u64::from_le_bytes(*bits));
+        }
+        let mut results = [Val::I32(0)];
+        let results = &mut results[..usize::from(result.is_some())];
+        function
+            .call(&mut self.store, values, results)
+            .map_err(|error| explain(&error, self.store.data_mut()))?;
+        let bits = results.first().map(|value| to_bits(value).to_le_bytes());
+        let bytes = bits.as_ref().map_or(&[][..], |bits| &bits[..]);
+        if bytes.len() > reply.bytes_max() {
+            return Err(too_large(bytes.len()));
+        }
+        reply.put(bytes);
+        Ok(())
+    }
+
+    fn any_function(&mut self, export: &ModuleExport) -> Result<Func, Ended> {
+        match self.instance.get_module_export(&mut self.store, export) {
+            Some(Extern::Func(function)) => Ok(function),
+            _ => Err(Ended::broke_rules("an export is not the function it was")),
+        }
+    }
+
+    fn function<P: WasmParams, R: WasmResults>(
+        &mut self,
+        export: &ModuleExport,
+    ) -> Result<TypedFunc<P, R>, Ended> {
+        self.any_function(export)?
+            .typed(&self.store)
+            .map_err(|error| Ended::broke_rules(format!("{error:#}")))
+    }
+
+    fn memory(&mut self, export: &ModuleExport) -> Option<Memory> {
+        self.instance
+            .get_module_export(&mut self.store, export)
+            .and_then(Extern::into_memory)
+    }
+
+    /// The last byte of its memory.
+    pub(crate) fn last_byte(&mut self) -> Option<&mut u8> {
+        let memory = self.store.data().memory?;
+        memory.data_mut(&mut self.store).last_mut()
+    }
+}
+
+#[inline]
+fn run<W, P: WasmParams, R: WasmResults>(
+    store: &mut Store<State<W>>,
+    function: &TypedFunc<P, R>,
+    params: P,
+) -> Result<R, Ended> {
+    function
+        .call(&mut *store, params)
+        .map_err(|error| explain(&error, store.data_mut()))
+}
+
+/// The bytes of a reply, if it is one by the rules.
+fn checked_reply(memory: &[u8], at: u32, len: u32) -> Result<&[u8], Ended> {
+    let bytes = slice(memory, at, len).ok_or_else(|| {
+        Ended::broke_rules(format!(
+            "its reply of {len} bytes at {at:#x} is outside the memory"
+        ))
+    })?;
+    match bytes.first() {
+        Some(0..=abi::STATUS_MAX) => Ok(bytes),
+        Some(status) => Err(Ended::broke_rules(format!(
+            "its reply has the unknown status {status}"
+        ))),
+        None => Err(Ended::broke_rules("its reply is empty")),
+    }
+}
+
+fn too_large(len: usize) -> Ended {
+    Ended::failed(FailureKind::ResultTooLarge { bytes: len as u64 })
+}
+
+fn slice(memory: &[u8], at: u32, len: u32) -> Option<&[u8]> {
+    memory.get(at as usize..)?.get(..len as usize)
+}
+
+fn slice_mut(memory: &mut [u8], at: u32, len: u32) -> Option<&mut [u8]> {
+    memory.get_mut(at as usize..)?.get_mut(..len as usize)
+}
+
+fn from_bits(ty: Number, bits: u64) -> Val {
+    match ty {
+        // The upper half of an i32 or f32 is zero.
+        Number::I32 => Val::I32(bits as i32),
+        Number::I64 => Val::I64(bits as i64),
+        Number::F32 => Val::F32(bits as u32),
+        Number::F64 => Val::F64(bits),
+    }
+}
+
+fn to_bits(value: &Val) -> u64 {
+    match *value {
+        Val::I32(value) => u64::from(value as u32),
+        Val::I64(value) => value as u64,
+        Val::F32(bits) => u64::from(bits),
+        Val::F64(bits) => bits,
+        // A function with another result is not callable.
+        _ => 0,
+    }
+}

@@ -1,0 +1,261 @@
+//! A compiled module, ready to be instantiated: everything that is looked up once.
+#![expect(
+    unsafe_code,
+    reason = "an artifact is native code: loading one is a decision to trust who made it"
+)]
+
+use std::cell::Cell;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use stockade_wire::message::{StopBy, WasiSetup};
+use stockade_wire::module_info::Number;
+use stockade_wire::sys::memfd;
+use wasmtime::{
+    Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, Store, UpdateDeadline,
+    ValType,
+};
+
+use super::failure::{Ended, explain};
+use super::instance::Guest;
+use super::limiter::Limiter;
+use super::state::State;
+use super::world::World;
+use crate::compiled::Compiled;
+use crate::config::{InstanceLimits, for_compiler, for_worker};
+use crate::{abi, wasi};
+
+/// An engine with room for one instance at a time.
+#[derive(Debug)]
+pub struct Runtime {
+    engine: Engine,
+    stop: StopBy,
+    limits: InstanceLimits,
+}
+
+/// Why an artifact could not be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It was made by a program that differs from this one.
+    Incompatible(wasmtime::Error),
+    /// It is compatible, but the module needs more than the limits allow.
+    TooLarge(wasmtime::Error),
+}
+
+impl Runtime {
+    /// Makes an engine. This opens `/proc/self/pagemap` and installs signal handlers, so it comes before a
+    /// process seals itself, and never happens in a host.
+    ///
+    /// # Errors
+    /// When the limits are out of range or address space cannot be reserved.
+    pub fn new(stop: StopBy, limits: InstanceLimits) -> wasmtime::Result<Self> {
+        Ok(Self {
+            engine: Engine::new(&for_worker(stop, limits))?,
+            stop,
+            limits,
+        })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Loads what this process compiled.
+    ///
+    /// # Errors
+    /// When it was compiled to be stopped in another way, or its module cannot fit in the limits.
+    pub fn load_compiled<W: World>(
+        &self,
+        compiled: &Compiled,
+        setup: &WasiSetup,
+    ) -> Result<Program<W>, LoadError> {
+        let artifact = memfd::sealed("stockade-artifact", compiled.code())
+            .map_err(|error| LoadError::Incompatible(error.into()))?;
+        // SAFETY: a `Compiled` holds what our compiler made, and the file is sealed.
+        unsafe { self.load(artifact, setup) }
+    }
+
+    /// Loads an artifact and prepares everything that instances share. Nothing has to become executable
+    /// after this, and no file has to be made.
+    ///
+    /// # Safety
+    /// The file must hold exactly what [`crate::compiler::compile`] made, and nobody may change it while it
+    /// is mapped: its bytes become this process's code.
+    ///
+    /// # Errors
+    /// When the artifact is another program's, or its module cannot fit in the limits.
+    pub unsafe fn load<W: World>(
+        &self,
+        artifact: OwnedFd,
+        setup: &WasiSetup,
+    ) -> Result<Program<W>, LoadError> {
+        let file = File::from(artifact);
+        let again = file.try_clone().map_err(wasmtime::Error::from);
+        // SAFETY: the caller's promise.
+        let module = unsafe { Module::deserialize_open_file(&self.engine, file) };
+        match module {
+            Ok(module) => self.prepare(module, setup).map_err(LoadError::Incompatible),
+            // SAFETY: the caller's promise.
+            Err(error) => Err(unsafe { self.classify(error, again) }),
+        }
+    }
+
+    /// Wasmtime refuses a module that cannot fit in its pool with the same kind of error as a foreign
+    /// artifact; an engine without a pool tells the two apart.
+    ///
+    /// # Safety
+    /// As [`Self::load`].
+    unsafe fn classify(&self, error: wasmtime::Error, file: wasmtime::Result<File>) -> LoadError {
+        let unpooled = file.and_then(|file| {
+            let engine = Engine::new(&for_compiler(self.stop))?;
+            // SAFETY: the caller's promise.
+            unsafe { Module::deserialize_open_file(&engine, file) }
+        });
+        match unpooled {
+            Ok(_) => LoadError::TooLarge(error),
+            Err(_) => LoadError::Incompatible(error),
+        }
+    }
+
+    fn prepare<W: World>(&self, module: Module, setup: &WasiSetup) -> wasmtime::Result<Program<W>> {
+        module.initialize_copy_on_write_image()?;
+        let mut linker = Linker::new(&self.engine);
+        super::imports::link(&mut linker)?;
+        wasi::link(&mut linker)?;
+        let export = |name: &str| module.get_export_index(name);
+        Ok(Program {
+            engine: self.engine.clone(),
+            limits: self.limits,
+            pre: linker.instantiate_pre(&module)?,
+            exports: module
+                .exports()
+                .map(|found| Callable::of(found.name(), &found.ty(), export(found.name())))
+                .collect(),
+            memory: export(abi::MEMORY),
+            alloc: export(abi::ALLOC),
+            free: export(abi::FREE),
+            initialize: export(abi::INITIALIZE),
+            setup: Arc::new(wasi::Setup::new(setup)),
+            hint: Cell::new(None),
+        })
+    }
+}
+
+/// A loaded module with its imports resolved.
+pub struct Program<W: World> {
+    engine: Engine,
+    limits: InstanceLimits,
+    pre: InstancePre<State<W>>,
+    /// In the order of the module's exports, which is how calls name them.
+    exports: Box<[Callable]>,
+    pub(super) memory: Option<ModuleExport>,
+    pub(super) alloc: Option<ModuleExport>,
+    pub(super) free: Option<ModuleExport>,
+    pub(super) initialize: Option<ModuleExport>,
+    setup: Arc<wasi::Setup>,
+    /// The export that was called last: a new instance looks it up before its call arrives.
+    pub(super) hint: Cell<Option<u32>>,
+}
+
+impl<W: World> std::fmt::Debug for Program<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an export can be called.
+pub(super) enum Callable {
+    /// With encoded arguments.
+    Work(ModuleExport),
+    /// With numbers.
+    Numeric {
+        export: ModuleExport,
+        params: Box<[Number]>,
+        result: Option<Number>,
+    },
+    /// Not at all.
+    No,
+}
+
+impl Callable {
+    fn of(name: &str, ty: &ExternType, export: Option<ModuleExport>) -> Self {
+        let (ExternType::Func(ty), Some(export)) = (ty, export) else {
+            return Self::No;
+        };
+        if name.starts_with(abi::WORK_PREFIX) {
+            return Self::Work(export);
+        }
+        match numbers(ty) {
+            Some((params, result)) => Self::Numeric {
+                export,
+                params,
+                result,
+            },
+            None => Self::No,
+        }
+    }
+}
+
+fn numbers(ty: &FuncType) -> Option<(Box<[Number]>, Option<Number>)> {
+    let mut results = ty.results();
+    let result = results.next();
+    if results.next().is_some() {
+        return None;
+    }
+    let params = ty.params().map(|ty| number(&ty)).collect::<Option<_>>()?;
+    Some((
+        params,
+        result.map(|ty| number(&ty).ok_or(())).transpose().ok()?,
+    ))
+}
+
+fn number(ty: &ValType) -> Option<Number> {
+    match ty {
+        ValType::I32 => Some(Number::I32),
+        ValType::I64 => Some(Number::I64),
+        ValType::F32 => Some(Number::F32),
+        ValType::F64 => Some(Number::F64),
+        ValType::V128 | ValType::Ref(_) => None,
+    }
+}
+
+impl<W: World> Program<W> {
+    /// Makes an instance and runs its start function and `_initialize`. There must be no other.
+    ///
+    /// # Errors
+    /// When the module's own code fails, or its needs exceed its limits.
+    pub fn instantiate(&self, world: W) -> Result<Guest<W>, Ended> {
+        let mut guest = self.instantiate_only(world)?;
+        guest.initialize(self)?;
+        Ok(guest)
+    }
+
+    /// As [`Self::instantiate`], without `_initialize`.
+    pub(crate) fn instantiate_only(&self, world: W) -> Result<Guest<W>, Ended> {
+        let limiter = Limiter::new(self.limits.memory_bytes, self.limits.table_elements);
+        let state = State::new(world, limiter, Arc::clone(&self.setup));
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        // The deadline is set once and moved by the callback alone. A signal therefore always leaves it in
+        // the past until the callback has compared the calls, whenever it arrives.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context| {
+            Ok(if context.data().world.stop_requested() {
+                UpdateDeadline::Interrupt
+            } else {
+                UpdateDeadline::Continue(1)
+            })
+        });
+        match self.pre.instantiate(&mut store) {
+            Ok(instance) => Guest::new(self, store, instance),
+            Err(error) => Err(explain(&error, store.data_mut())),
+        }
+    }
+
+    pub(super) fn callable(&self, export: u32) -> &Callable {
+        self.exports.get(export as usize).unwrap_or(&Callable::No)
+    }
+}

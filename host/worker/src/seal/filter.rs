@@ -1,0 +1,318 @@
+//! The system calls that a sealed process may make. Everything else kills it.
+//!
+//! A table: each row names a call, what its arguments must be, and why it is there. A row without need is a
+//! hole; a need without a row kills innocent guests. No row may make memory executable, open or receive a
+//! descriptor, or name another process.
+
+use std::collections::BTreeMap;
+use std::ffi::c_long;
+use std::fs;
+use std::os::fd::RawFd;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+/// One row. Several rows for one call are alternatives.
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    call: c_long,
+    checks: Vec<Check>,
+    /// For readers and for tests: no row without a reason.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests"))]
+    why: &'static str,
+}
+
+/// What an argument must be. The kernel's `int` and `unsigned int` are 32 bits wide, and it ignores the rest
+/// of their registers.
+#[derive(Debug, Clone, Copy)]
+enum Check {
+    /// This 32-bit number.
+    Int(u8, u32),
+    /// No bit of this mask.
+    Without(u8, u64),
+}
+
+/// Descriptors that a worker's rules name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fds {
+    pub(super) eventfd: RawFd,
+    /// Absent when the kernel has no such interface, or does not let us.
+    pub(super) pagemap: Option<RawFd>,
+}
+
+const SOCKET: u32 = 0;
+const DIAGNOSTICS: u32 = 2;
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: u32 = rustix::ioctl::opcode::read_write::<[u8; 96]>(b'f', 16);
+
+fn rule(call: c_long, checks: &[Check], why: &'static str) -> Rule {
+    Rule {
+        call,
+        checks: checks.to_vec(),
+        why,
+    }
+}
+
+/// What both roles need.
+fn common() -> Vec<Rule> {
+    use Check::{Int, Without};
+    let exec = libc::PROT_EXEC as u64;
+    let own_pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
+    let mut rules = vec![
+        rule(libc::SYS_brk, &[], "the C library's allocator"),
+        rule(
+            libc::SYS_mmap,
+            &[Without(2, exec)],
+            "allocators, and a memory's image over its slot",
+        ),
+        rule(
+            libc::SYS_mprotect,
+            &[Without(2, exec)],
+            "memory.grow makes reserved pages usable",
+        ),
+        rule(libc::SYS_munmap, &[], "allocators"),
+        rule(
+            libc::SYS_mremap,
+            &[Int(3, libc::MREMAP_MAYMOVE as u32)],
+            "realloc of large blocks",
+        ),
+        rule(
+            libc::SYS_rt_sigreturn,
+            &[],
+            "the end of every signal handler: traps, and the stop signal",
+        ),
+        rule(
+            libc::SYS_rt_sigprocmask,
+            &[],
+            "abort(3) unblocks its signal",
+        ),
+        rule(
+            libc::SYS_sigaltstack,
+            &[],
+            "trap handlers have their own stack",
+        ),
+        rule(libc::SYS_getpid, &[], "abort(3) names itself"),
+        rule(libc::SYS_gettid, &[], "abort(3) names itself"),
+        rule(
+            libc::SYS_tgkill,
+            &[Int(0, own_pid), Int(2, libc::SIGABRT as u32)],
+            "abort(3) dies by its own signal",
+        ),
+        rule(
+            libc::SYS_getrandom,
+            &[],
+            "seeds of hash tables, and a guest's randomness",
+        ),
+        rule(
+            libc::SYS_clock_gettime,
+            &[],
+            "clocks that the kernel does not serve without a call",
+        ),
+        rule(
+            libc::SYS_restart_syscall,
+            &[],
+            "a timed wait goes on after the process was stopped and continued",
+        ),
+        rule(libc::SYS_exit, &[], "the end"),
+        rule(libc::SYS_exit_group, &[], "the end"),
+        rule(
+            libc::SYS_write,
+            &[Int(0, DIAGNOSTICS)],
+            "the line that a panic leaves",
+        ),
+        rule(
+            libc::SYS_sendmsg,
+            &[Int(0, SOCKET)],
+            "what the host is told",
+        ),
+    ];
+    for advice in [
+        libc::MADV_DONTNEED,
+        libc::MADV_FREE,
+        libc::MADV_HUGEPAGE,
+        libc::MADV_NOHUGEPAGE,
+    ] {
+        rules.push(rule(
+            libc::SYS_madvise,
+            &[Int(2, advice as u32)],
+            "allocators give memory back; so does the reset of a large instance",
+        ));
+    }
+    for signal in [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGABRT,
+    ] {
+        rules.push(rule(
+            libc::SYS_rt_sigaction,
+            &[Int(0, signal as u32)],
+            "a crash that is not the guest's restores the default action, so that the true signal is seen",
+        ));
+    }
+    for operation in [libc::FUTEX_WAIT, libc::FUTEX_WAKE] {
+        for private in [0, libc::FUTEX_PRIVATE_FLAG] {
+            rules.push(rule(
+                libc::SYS_futex,
+                &[Int(1, (operation | private) as u32)],
+                "the doorbell, every sleep, and locks of the standard library",
+            ));
+        }
+    }
+    rules
+}
+
+/// What a worker may do from the moment its artifact is loaded.
+pub(super) fn worker(fds: Fds) -> Vec<Rule> {
+    let mut rules = common();
+    rules.push(rule(
+        libc::SYS_write,
+        &[Check::Int(0, fds.eventfd as u32)],
+        "the ring for a reply that the host sleeps for",
+    ));
+    if let Some(pagemap) = fds.pagemap {
+        rules.push(rule(
+            libc::SYS_ioctl,
+            &[Check::Int(0, pagemap as u32), Check::Int(1, PAGEMAP_SCAN)],
+            "the reset asks which pages an instance wrote",
+        ));
+    }
+    rules
+}
+
+/// What a compiler may do from before it looks at the module.
+pub(super) fn compiler(artifact: RawFd) -> Vec<Rule> {
+    let mut rules = common();
+    rules.push(rule(
+        libc::SYS_pwrite64,
+        &[Check::Int(0, artifact as u32)],
+        "the artifact",
+    ));
+    rules
+}
+
+/// Wasmtime's own descriptor of this process's page map.
+pub(super) fn pagemap_fd() -> Option<RawFd> {
+    let own = format!("/proc/{}/pagemap", std::process::id());
+    fs::read_dir("/proc/self/fd")
+        .ok()?
+        .flatten()
+        .find(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == &*own))
+        .and_then(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Makes the kernel's program of a table.
+pub(super) fn compile(rules: &[Rule]) -> Result<BpfProgram, seccompiler::Error> {
+    let mut table: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for rule in rules {
+        let alternatives = table.entry(rule.call).or_default();
+        // A call without alternatives is allowed whatever its arguments.
+        if !rule.checks.is_empty() {
+            let conditions = rule.checks.iter().map(|check| check.condition());
+            alternatives.push(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?);
+        }
+    }
+    let filter = SeccompFilter::new(
+        table,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+impl Check {
+    fn condition(self) -> Result<SeccompCondition, seccompiler::BackendError> {
+        match self {
+            Self::Int(argument, value) => SeccompCondition::new(
+                argument,
+                SeccompCmpArgLen::Dword,
+                SeccompCmpOp::Eq,
+                value.into(),
+            ),
+            Self::Without(argument, mask) => SeccompCondition::new(
+                argument,
+                SeccompCmpArgLen::Qword,
+                SeccompCmpOp::MaskedEq(mask),
+                0,
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "filter_probe.rs"]
+mod probe;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables() -> [Vec<Rule>; 3] {
+        let fds = |pagemap| Fds {
+            eventfd: 7,
+            pagemap,
+        };
+        [worker(fds(Some(9))), worker(fds(None)), compiler(5)]
+    }
+
+    #[test]
+    fn every_row_has_a_reason_and_an_effect() {
+        for rules in tables() {
+            for (index, rule) in rules.iter().enumerate() {
+                assert!(!rule.why.is_empty());
+                let others = rules
+                    .iter()
+                    .enumerate()
+                    .filter(|(other, _)| *other != index);
+                // An unconditional row beside a conditional one would be silently dropped.
+                for (_, other) in others.filter(|(_, other)| other.call == rule.call) {
+                    assert!(!rule.checks.is_empty() && !other.checks.is_empty());
+                    assert_ne!(format!("{:?}", rule.checks), format!("{:?}", other.checks));
+                }
+            }
+            assert!(compile(&rules).is_ok());
+        }
+    }
+
+    #[test]
+    fn no_row_makes_memory_executable_or_a_descriptor() {
+        for rules in tables() {
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                for rule in rules.iter().filter(|rule| rule.call == call) {
+                    assert!(rule.checks.iter().any(|check| matches!(
+                        check,
+                        Check::Without(2, mask) if mask & libc::PROT_EXEC as u64 != 0
+                    )));
+                }
+            }
+            let never = [
+                libc::SYS_openat,
+                libc::SYS_socket,
+                libc::SYS_recvmsg,
+                libc::SYS_clone,
+                libc::SYS_clone3,
+                libc::SYS_execve,
+                libc::SYS_fcntl,
+                libc::SYS_dup,
+                libc::SYS_prctl,
+                libc::SYS_kill,
+                libc::SYS_ptrace,
+                libc::SYS_memfd_create,
+                libc::SYS_pkey_mprotect,
+                libc::SYS_process_vm_writev,
+                libc::SYS_io_uring_setup,
+            ];
+            assert!(rules.iter().all(|rule| !never.contains(&rule.call)));
+        }
+    }
+
+    #[test]
+    fn the_scan_request_is_the_kernels() {
+        assert_eq!(PAGEMAP_SCAN, 0xc060_6610);
+    }
+}

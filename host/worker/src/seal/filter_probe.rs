@@ -1,0 +1,191 @@
+//! What the kernel does with the tables: each call is made by a child under the real filter.
+#![expect(
+    unsafe_code,
+    reason = "a child process that makes one raw system call and ends"
+)]
+
+use std::ffi::{c_int, c_long};
+use std::os::fd::AsRawFd;
+
+use super::*;
+
+/// How a child ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It made the call and went on.
+    Lived,
+    /// The kernel killed it for the call.
+    Killed,
+    Other(c_int),
+}
+
+/// Makes a call with these arguments in a child, under a filter if there is one.
+///
+/// The rules may name the process that they are for, so the child itself makes them. It allocates although
+/// the harness has other threads: the C library's `fork` leaves the allocator usable.
+fn attempt(rules: Option<fn() -> Vec<Rule>>, call: c_long, arguments: [c_long; 6]) -> End {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the child only allocates, makes system calls and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let filter = rules.map(|rules| compile(&rules()));
+        match filter {
+            Some(Ok(filter)) if seccompiler::apply_filter(&filter).is_ok() => {}
+            None => {}
+            // SAFETY: `_exit` is always sound.
+            _ => unsafe { libc::_exit(9) },
+        }
+        // SAFETY: the arguments name memory of the kernel's choice or none, so no object is touched; and
+        // whatever the call does to this process, it is about to end, as is one that it forks.
+        unsafe {
+            libc::syscall(call, a, b, c, d, e, f);
+            libc::_exit(0)
+        }
+    }
+    let mut status = 0;
+    // SAFETY: `status` outlives the call, and the child is ours alone.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    match status {
+        _ if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 => End::Lived,
+        _ if libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS => End::Killed,
+        other => End::Other(other),
+    }
+}
+
+const EVENTFD: RawFd = 1000;
+const PAGEMAP: RawFd = 1001;
+const ARTIFACT: RawFd = 1002;
+
+fn of_worker() -> Vec<Rule> {
+    worker(Fds {
+        eventfd: EVENTFD,
+        pagemap: Some(PAGEMAP),
+    })
+}
+
+fn of_compiler() -> Vec<Rule> {
+    compiler(ARTIFACT)
+}
+
+const ROLES: [fn() -> Vec<Rule>; 2] = [of_worker, of_compiler];
+
+const RW: c_long = (libc::PROT_READ | libc::PROT_WRITE) as c_long;
+const EXEC: c_long = libc::PROT_EXEC as c_long;
+const ANON: c_long = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as c_long;
+
+#[test]
+fn what_an_escaped_guest_would_try_kills_it() {
+    let own = c_long::from(std::process::id());
+    // The greatest process id there can be is far below.
+    let nobody = c_long::from(c_int::MAX);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = c_long::from(socket.as_raw_fd());
+    let attempts: &[(c_long, [c_long; 6])] = &[
+        (libc::SYS_openat, [-100, 0, 0, 0, 0, 0]),
+        (libc::SYS_socket, [libc::AF_INET.into(), 1, 0, 0, 0, 0]),
+        (libc::SYS_socketpair, [1, 1, 0, 0, 0, 0]),
+        (libc::SYS_connect, [socket, 0, 0, 0, 0, 0]),
+        (libc::SYS_recvmsg, [0; 6]),
+        // A process forked without a filter would end at once; with one it is never made.
+        (libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0, 0, 0, 0]),
+        (libc::SYS_execve, [0; 6]),
+        (
+            libc::SYS_ptrace,
+            [libc::PTRACE_TRACEME.into(), 0, 0, 0, 0, 0],
+        ),
+        (libc::SYS_process_vm_readv, [own, 0, 0, 0, 0, 0]),
+        (libc::SYS_kill, [own, 0, 0, 0, 0, 0]),
+        (libc::SYS_tgkill, [own, own, 0, 0, 0, 0]),
+        (
+            libc::SYS_tgkill,
+            [nobody, nobody, libc::SIGABRT.into(), 0, 0, 0],
+        ),
+        (libc::SYS_memfd_create, [0; 6]),
+        (libc::SYS_io_uring_setup, [1, 0, 0, 0, 0, 0]),
+        (libc::SYS_bpf, [0; 6]),
+        (libc::SYS_userfaultfd, [0; 6]),
+        (libc::SYS_keyctl, [0; 6]),
+        (libc::SYS_unshare, [0; 6]),
+        (
+            libc::SYS_prctl,
+            [libc::PR_SET_PDEATHSIG.into(), 0, 0, 0, 0, 0],
+        ),
+        (libc::SYS_dup, [0; 6]),
+        (libc::SYS_fcntl, [0, libc::F_GETFD.into(), 0, 0, 0, 0]),
+        (libc::SYS_close, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_read, [0; 6]),
+        (libc::SYS_mmap, [0, 4096, RW | EXEC, ANON, -1, 0]),
+        (libc::SYS_mprotect, [0, 0, EXEC, 0, 0, 0]),
+        (libc::SYS_pkey_mprotect, [0, 0, EXEC, -1, 0, 0]),
+        (libc::SYS_mremap, [0, 0, 0, libc::MREMAP_FIXED.into(), 0, 0]),
+        (libc::SYS_write, [3, 0, 0, 0, 0, 0]),
+        (libc::SYS_sendmsg, [3, 0, 0, 0, 0, 0]),
+        (libc::SYS_ioctl, [0, c_long::from(PAGEMAP_SCAN), 0, 0, 0, 0]),
+        (
+            libc::SYS_ioctl,
+            [PAGEMAP.into(), libc::TIOCSTI as c_long, 0, 0, 0, 0],
+        ),
+        (
+            libc::SYS_rt_sigaction,
+            [libc::SIGUSR1.into(), 0, 0, 8, 0, 0],
+        ),
+        (libc::SYS_madvise, [0, 0, libc::MADV_REMOVE.into(), 0, 0, 0]),
+        (libc::SYS_futex, [0, libc::FUTEX_REQUEUE.into(), 0, 0, 0, 0]),
+        (libc::SYS_seccomp, [2, 0, 0, 0, 0, 0]),
+    ];
+    for &(call, arguments) in attempts {
+        // Alone it does no harm to a test, so only the filter can be what kills.
+        assert_eq!(
+            attempt(None, call, arguments),
+            End::Lived,
+            "{call} {arguments:?}"
+        );
+        for rules in ROLES {
+            let end = attempt(Some(rules), call, arguments);
+            assert_eq!(end, End::Killed, "{call} {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_needed_is_allowed() {
+    let both: &[(c_long, [c_long; 6])] = &[
+        (libc::SYS_brk, [0; 6]),
+        (libc::SYS_mmap, [0, 4096, RW, ANON, -1, 0]),
+        (libc::SYS_mprotect, [0, 0, RW, 0, 0, 0]),
+        (libc::SYS_munmap, [0; 6]),
+        (
+            libc::SYS_mremap,
+            [0, 0, 0, libc::MREMAP_MAYMOVE.into(), 0, 0],
+        ),
+        (
+            libc::SYS_madvise,
+            [0, 0, libc::MADV_DONTNEED.into(), 0, 0, 0],
+        ),
+        (libc::SYS_getrandom, [0; 6]),
+        (libc::SYS_clock_gettime, [0; 6]),
+        (libc::SYS_futex, [0, libc::FUTEX_WAKE.into(), 0, 0, 0, 0]),
+        (
+            libc::SYS_rt_sigaction,
+            [libc::SIGSEGV.into(), 0, 0, 8, 0, 0],
+        ),
+        (libc::SYS_sendmsg, [0; 6]),
+        (libc::SYS_write, [2, 0, 0, 0, 0, 0]),
+    ];
+    let write = (libc::SYS_write, [c_long::from(EVENTFD), 0, 0, 0, 0, 0]);
+    let scan = [PAGEMAP.into(), c_long::from(PAGEMAP_SCAN), 0, 0, 0, 0];
+    let artifact = (libc::SYS_pwrite64, [c_long::from(ARTIFACT), 0, 0, 0, 0, 0]);
+    let of_one: [&[_]; 2] = [&[write, (libc::SYS_ioctl, scan)], &[artifact]];
+    for (rules, more) in ROLES.into_iter().zip(of_one) {
+        for &(call, arguments) in both.iter().chain(more) {
+            let end = attempt(Some(rules), call, arguments);
+            assert_eq!(end, End::Lived, "{call} {arguments:?}");
+        }
+    }
+    // Each role has only its own.
+    for (rules, others) in ROLES.into_iter().zip([of_one[1], of_one[0]]) {
+        for &(call, arguments) in others {
+            assert_eq!(attempt(Some(rules), call, arguments), End::Killed);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Resource limits.
+//!
+//! Never the address space: Wasmtime reserves far more than it uses. `DATA` counts private writable memory,
+//! which is what a guest can really use up.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What a worker's native side may use besides the guest's memory: the allocator, and the line tables of a
+/// guest that was built with debug information, which are read for a backtrace.
+const NATIVE_BYTES: u64 = 128 << 20;
+
+/// What a compiler may use. Cranelift's peak is some 50 times a module's largest function.
+const COMPILER_BYTES: u64 = 4 << 30;
+
+/// The longest artifact.
+pub(super) const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
+
+/// Native frames below the wasm stack.
+const NATIVE_STACK_BYTES: u64 = 2 << 20;
+
+/// The kernel keeps at least 128 MiB of address space free for a program's stack, minus what it randomises.
+const STACK_BYTES_MAX: u64 = 64 << 20;
+
+/// A resource and the most of it.
+pub(super) type Ceiling = (Resource, u64);
+
+/// What neither role ever needs.
+const NEVER: &[Ceiling] = &[
+    // A dump would hold arguments of other callers.
+    (Resource::Core, 0),
+    (Resource::Nproc, 0),
+    (Resource::Memlock, 0),
+    (Resource::Msgqueue, 0),
+    (Resource::Nice, 0),
+    (Resource::Rtprio, 0),
+];
+
+/// For a worker whose engine has been made, pools and all.
+pub(super) fn worker(memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
+    // What is mapped already depends on the executable, which may be anybody's application.
+    let data = data_bytes()?
+        .saturating_add(memory_bytes)
+        .saturating_add(NATIVE_BYTES);
+    Ok([NEVER, &[(Resource::Data, data)]].concat())
+}
+
+pub(super) fn compiler(cpu_time: Duration) -> Vec<Ceiling> {
+    let seconds = cpu_time
+        .as_secs()
+        .saturating_add(u64::from(cpu_time.subsec_nanos() > 0));
+    [
+        NEVER,
+        &[
+            (Resource::Data, COMPILER_BYTES),
+            (Resource::Cpu, seconds.max(1).saturating_add(1)),
+        ],
+    ]
+    .concat()
+}
+
+/// What can only be taken when everything is loaded.
+pub(super) fn last(file_bytes_max: u64) -> [Ceiling; 2] {
+    [
+        // Loading may put a memory's image into a file of its own.
+        (Resource::Fsize, file_bytes_max),
+        // By number, not by count: those that are open stay open.
+        (Resource::Nofile, 0),
+    ]
+}
+
+pub(super) fn apply(ceilings: &[Ceiling]) -> Result<(), String> {
+    for &(resource, most) in ceilings {
+        // A lower limit of the machine's stays.
+        let most = getrlimit(resource)
+            .maximum
+            .map_or(most, |now| now.min(most));
+        // At the lower limit of processor time comes SIGXCPU, which tells the host why; at the upper SIGKILL,
+        // which would not.
+        let grace = u64::from(resource == Resource::Cpu);
+        let limit = Rlimit {
+            current: Some(most.saturating_sub(grace)),
+            maximum: Some(most),
+        };
+        setrlimit(resource, limit).map_err(|error| format!("{resource:?} at {most}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Makes sure that the stack can hold a guest's, which runs on it.
+pub(crate) fn reserve_stack(wasm_bytes: u64) -> Result<(), String> {
+    if wasm_bytes > STACK_BYTES_MAX {
+        return Err(format!(
+            "a stack of {wasm_bytes} bytes is more than the {STACK_BYTES_MAX} that a worker can give"
+        ));
+    }
+    let need = wasm_bytes + NATIVE_STACK_BYTES;
+    let now = getrlimit(Resource::Stack);
+    if now.current.is_none_or(|current| current >= need) {
+        return Ok(());
+    }
+    let limit = Rlimit {
+        current: Some(need),
+        maximum: now.maximum,
+    };
+    setrlimit(Resource::Stack, limit)
+        .map_err(|error| format!("a stack of {need} bytes is not allowed here: {error}"))
+}
+
+/// The private writable memory of this process.
+fn data_bytes() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = statm
+        .split_whitespace()
+        .nth(5)
+        .and_then(|pages| pages.parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/self/statm has no sixth number"))?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_rounded_up_to_the_seconds_that_the_kernel_counts() {
+        let seconds = |time| {
+            compiler(time)
+                .into_iter()
+                .find_map(|(resource, most)| (resource == Resource::Cpu).then_some(most))
+        };
+        // One more: the process is told at one second less.
+        assert_eq!(seconds(Duration::from_millis(1)), Some(1 + 1));
+        assert_eq!(seconds(Duration::ZERO), Some(1 + 1));
+        assert_eq!(seconds(Duration::from_millis(2001)), Some(3 + 1));
+        assert_eq!(seconds(Duration::MAX).map(|s| s > 1 << 60), Some(true));
+    }
+
+    #[test]
+    fn a_worker_may_use_what_it_has_and_its_guests_memory() {
+        let ceilings = worker(1 << 30).unwrap();
+        let (_, data) = ceilings
+            .iter()
+            .find(|(resource, _)| *resource == Resource::Data)
+            .unwrap();
+        assert!(*data > (1 << 30) + NATIVE_BYTES);
+        assert!(worker(u64::MAX).is_ok());
+    }
+}

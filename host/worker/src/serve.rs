@@ -1,0 +1,295 @@
+//! The worker: one guest, one call at a time, until the host ends it.
+//!
+//! Order matters here more than anywhere. What needs the kernel comes before the seal, guest code after it.
+//! A reply is published as soon as it exists; everything else about that call is done afterwards, while its
+//! caller already goes on.
+#![expect(
+    unsafe_code,
+    reason = "the artifact that the host sends is loaded as code"
+)]
+
+use std::cell::Cell;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use stockade_wire::message::{
+    Failure, FailureKind, InstanceState, Seal, WorkerMessage, WorkerRefusal, WorkerSetup,
+    encode_failure,
+};
+use stockade_wire::role::Assignment;
+use stockade_wire::slot::{Idle, ReplyKind, Request, WorkerSlot};
+
+use crate::config::InstanceLimits;
+use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, World};
+use crate::seal::Sealing;
+use crate::{process, seal, signals};
+
+/// What a sleep that belongs to no call is told to look out for: no call ever has this number.
+const NO_CALL: u64 = u64::MAX;
+
+/// The slot as a guest's world. It lives as long as the process.
+#[derive(Debug)]
+struct Site {
+    slot: WorkerSlot,
+    /// The call that guest code runs for.
+    call: Cell<u64>,
+}
+
+type Refusal = (WorkerRefusal, String);
+
+/// Runs the role. Never returns.
+pub(crate) fn role(assignment: Assignment) -> ! {
+    match prepare(assignment) {
+        Ok(worker) => {
+            process::tell(&WorkerMessage::Ready);
+            worker.serve()
+        }
+        Err((why, message)) => {
+            process::tell(&WorkerMessage::Refused {
+                why,
+                message: process::text(message),
+            });
+            process::exit(1)
+        }
+    }
+}
+
+fn setup(message: impl ToString) -> Refusal {
+    (WorkerRefusal::Setup, message.to_string())
+}
+
+fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
+    let (told, [request, reply, eventfd, artifact]) =
+        process::receive_setup::<WorkerSetup, 4>().map_err(setup)?;
+    process::name(&format!("stockade-w{}", told.worker));
+    let limits = InstanceLimits {
+        memory_bytes: told.memory_bytes,
+        table_elements: told.table_elements,
+        stack_bytes: told.stack_bytes,
+    };
+    seal::reserve_stack(limits.stack_bytes).map_err(setup)?;
+
+    // The engine first: it opens /proc/self/pagemap, which a process that has begun to seal itself cannot.
+    let runtime = Runtime::new(told.stop, limits)
+        .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;
+    signals::stop_with(runtime.engine()).map_err(setup)?;
+    let sealing = match told.seal {
+        Seal::Required => {
+            Some(Sealing::worker(assignment, limits, eventfd.as_fd()).map_err(setup)?)
+        }
+        Seal::None => None,
+    };
+
+    let slot = WorkerSlot::new(told.geometry, request, reply, eventfd)
+        .map_err(|error| setup(format!("cannot map the slot: {error}")))?;
+    // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A
+    // compiler that was taken over by its module may have forged it; what it gains is this process, which
+    // runs nothing but that module and has given up all but the seal's last step.
+    let program: Program<&'static Site> =
+        unsafe { runtime.load(artifact, &told.wasi) }.map_err(|error| match error {
+            LoadError::Incompatible(error) => (WorkerRefusal::Artifact, format!("{error:#}")),
+            LoadError::TooLarge(error) => (WorkerRefusal::Init, format!("{error:#}")),
+        })?;
+    wasmtime::Engine::tls_eager_initialize();
+    process::tell(&WorkerMessage::Loaded);
+    if let Some(sealing) = sealing {
+        sealing.finish().map_err(setup)?;
+    }
+
+    // What lives here lives as long as the process: dropping it would close files, which the seal forbids.
+    let program: &'static Program<_> = Box::leak(Box::new(program));
+    let site: &'static Site = Box::leak(Box::new(Site {
+        slot,
+        call: Cell::new(NO_CALL),
+    }));
+    let guest = first_guest(program, site)?;
+    Ok(Worker {
+        program,
+        site,
+        state: told.state,
+        guest: Some(guest),
+        failed: None,
+    })
+}
+
+/// Makes an instance, and proves that dropping one really resets its memory.
+///
+/// A reset that does not see what a guest wrote gives one caller's data to the next, in silence.
+fn first_guest(
+    program: &Program<&'static Site>,
+    site: &'static Site,
+) -> Result<Guest<&'static Site>, Refusal> {
+    let init = |ended| (WorkerRefusal::Init, describe(ended));
+    let mut dirty = program.instantiate_only(site).map_err(init)?;
+    let written = dirty.last_byte().map(|byte| {
+        let original = *byte;
+        *byte = !original;
+        original
+    });
+    drop(dirty);
+    let mut clean = program.instantiate_only(site).map_err(init)?;
+    if clean.last_byte().map(|byte| *byte) != written {
+        return Err(setup(
+            "a new instance holds what an earlier one wrote: memory is not reset on this machine",
+        ));
+    }
+    clean.initialize(program).map_err(init)?;
+    Ok(clean)
+}
+
+fn describe(ended: Ended) -> String {
+    match ended {
+        Ended::Interrupted => "it was interrupted".to_owned(),
+        Ended::Failed(Failure { kind, backtrace }) => {
+            let what = match kind {
+                FailureKind::Trap(kind) => format!("it trapped: {kind:?}"),
+                FailureKind::Panic { message, location } => {
+                    format!("it panicked at {location}: {message}")
+                }
+                FailureKind::OutOfMemory { limit, requested } => {
+                    format!("it wants {requested} bytes of memory, more than the limit of {limit}")
+                }
+                FailureKind::StackOverflow => "it used up its stack".to_owned(),
+                FailureKind::Exit(code) => format!("it exited with code {code}"),
+                FailureKind::Abi(message) => message,
+                other => format!("{other:?}"),
+            };
+            match backtrace {
+                Some(backtrace) => format!("{what}\n{backtrace}"),
+                None => what,
+            }
+        }
+    }
+}
+
+struct Worker {
+    program: &'static Program<&'static Site>,
+    site: &'static Site,
+    state: InstanceState,
+    /// What the next call runs in.
+    guest: Option<Guest<&'static Site>>,
+    /// Why there is none.
+    failed: Option<Failure>,
+}
+
+impl Worker {
+    fn serve(mut self) -> ! {
+        let mut last = 0;
+        let mut idle = Idle {
+            linger: Duration::ZERO,
+        };
+        loop {
+            let request = self.site.slot.next(last, idle);
+            self.answer(request);
+            last = request.id;
+            idle.linger = request.linger;
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        // Before the look at the cancel word: a stop that comes later finds this number in the callback.
+        self.site.call.set(request.id);
+        if !self.site.slot.accept(request.id) {
+            self.site.call.set(NO_CALL);
+            self.site.slot.reply(request.id, ReplyKind::Skipped, &[]);
+            return;
+        }
+        let ended = match &mut self.guest {
+            Some(guest) => guest.call(
+                self.program,
+                request.function,
+                &SlotArguments(self.site, request),
+                &mut SlotReply(self.site, request),
+            ),
+            None => Err(self.missing_guest()),
+        };
+        self.site.call.set(NO_CALL);
+        let reusable = match ended {
+            Ok(()) => true,
+            Err(ended) => self.report(request, ended),
+        };
+        self.reset(reusable);
+    }
+
+    fn missing_guest(&mut self) -> Ended {
+        self.failed
+            .take()
+            .map_or_else(|| Ended::broke_rules("there is no instance"), Ended::Failed)
+    }
+
+    /// Replies that there is no value. Returns whether the instance can go on.
+    #[cold]
+    fn report(&self, request: Request, ended: Ended) -> bool {
+        let slot = &self.site.slot;
+        match ended {
+            Ended::Interrupted => {
+                slot.reply(request.id, ReplyKind::Interrupted, &[]);
+                false
+            }
+            Ended::Failed(failure) => {
+                let reusable = matches!(failure.kind, FailureKind::ResultTooLarge { .. });
+                slot.reply(request.id, ReplyKind::Failure, &encode_failure(failure));
+                reusable
+            }
+        }
+    }
+
+    /// Makes ready for the next call.
+    fn reset(&mut self, reusable: bool) {
+        if self.state == InstanceState::Keep
+            && reusable
+            && let Some(guest) = &mut self.guest
+            && guest.release(self.program).is_ok()
+        {
+            return;
+        }
+        // There is room for one instance only.
+        self.guest = None;
+        match self.program.instantiate(self.site) {
+            Ok(guest) => self.guest = Some(guest),
+            Err(Ended::Failed(failure)) => self.failed = Some(failure),
+            Err(Ended::Interrupted) => {}
+        }
+    }
+}
+
+impl World for &'static Site {
+    fn stop_requested(&self) -> bool {
+        self.slot.stop_requested(self.call.get())
+    }
+
+    fn sleep(&self, duration: Duration) -> bool {
+        self.slot.sleep(self.call.get(), duration)
+    }
+
+    fn write_output(&self, stream: usize, bytes: &[u8]) {
+        // What start code prints belongs to no call, and would be a lie to the host.
+        if self.call.get() != NO_CALL {
+            self.slot.write_output(stream, bytes);
+        }
+    }
+}
+
+struct SlotArguments(&'static Site, Request);
+
+impl Arguments for SlotArguments {
+    fn byte_len(&self) -> u32 {
+        self.1.len
+    }
+
+    fn copy_to(&self, to: &mut [u8]) {
+        self.0.slot.read_args(to);
+    }
+}
+
+struct SlotReply(&'static Site, Request);
+
+impl Reply for SlotReply {
+    fn bytes_max(&self) -> usize {
+        self.0.slot.payload_bytes_max()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.slot.reply(self.1.id, ReplyKind::Value, bytes);
+    }
+}

@@ -1,0 +1,94 @@
+//! What a guest asks of the machine: time, randomness, the processor; and its own end.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{Caller, Error, Linker, Result};
+
+use super::errno::{INVAL, SUCCESS};
+use super::pointer::{bytes_mut, errno, put};
+use super::{MODULE, Setup};
+use crate::guest::{Halt, State, World, memory_and_state};
+
+/// Between two pieces of this length it is asked whether the call is to be stopped.
+const RANDOM_CHUNK: u32 = 64 << 10;
+
+const REALTIME: u32 = 0;
+const MONOTONIC: u32 = 1;
+const PROCESS_CPU: u32 = 2;
+const THREAD_CPU: u32 = 3;
+
+/// What a clock shows, in nanoseconds; `None` when there is no such clock.
+pub(super) fn now(setup: &Setup, clock: u32) -> Option<u64> {
+    let id = match clock {
+        REALTIME => ClockId::Realtime,
+        MONOTONIC => ClockId::Monotonic,
+        PROCESS_CPU => ClockId::ProcessCPUTime,
+        THREAD_CPU => ClockId::ThreadCPUTime,
+        _ => return None,
+    };
+    let now = match setup.clock {
+        Some(fixed) => fixed,
+        None => {
+            let now = clock_gettime(id);
+            // Before 1970 is an error of the machine's, not the guest's.
+            Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec as u32)
+        }
+    };
+    Some(now.as_nanos().try_into().unwrap_or(u64::MAX))
+}
+
+pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
+    linker.func_wrap(
+        MODULE,
+        "clock_time_get",
+        |mut caller: Caller<'_, State<W>>, clock: u32, _precision: u64, at: u32| {
+            let (memory, state) = memory_and_state(&mut caller);
+            match now(&state.wasi.setup, clock) {
+                Some(now) => errno(put(memory, at, now.to_le_bytes())),
+                None => INVAL,
+            }
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "clock_res_get",
+        |mut caller: Caller<'_, State<W>>, clock: u32, at: u32| {
+            let (memory, _) = memory_and_state(&mut caller);
+            match clock {
+                REALTIME..=THREAD_CPU => errno(put(memory, at, 1u64.to_le_bytes())),
+                _ => INVAL,
+            }
+        },
+    )?;
+    linker.func_wrap(MODULE, "random_get", random_get::<W>)?;
+    linker.func_wrap(MODULE, "sched_yield", || SUCCESS)?;
+    linker.func_wrap(MODULE, "proc_exit", |code: i32| -> Result<()> {
+        Err(Error::new(Halt::Exit(code)))
+    })?;
+    Ok(())
+}
+
+fn random_get<W: World>(
+    mut caller: Caller<'_, State<W>>,
+    mut at: u32,
+    mut len: u32,
+) -> Result<i32> {
+    let (memory, state) = memory_and_state(&mut caller);
+    if let Err(fault) = bytes_mut(memory, at, len) {
+        return Ok(errno(Err(fault)));
+    }
+    while len > 0 {
+        if state.world.stop_requested() {
+            return Err(Error::new(Halt::Stopped));
+        }
+        let chunk = len.min(RANDOM_CHUNK);
+        if let Ok(to) = bytes_mut(memory, at, chunk) {
+            state.wasi.random.fill(to)?;
+        }
+        // The last piece may end where the address space does.
+        at = at.wrapping_add(chunk);
+        len -= chunk;
+    }
+    Ok(SUCCESS)
+}

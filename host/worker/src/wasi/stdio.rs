@@ -1,0 +1,123 @@
+//! The three descriptors that exist. Standard input is at its end; output is kept or dropped, and accepted
+//! either way: a guest must not fail because nobody reads what it prints.
+
+use wasmtime::{Caller, Linker, Result};
+
+use super::MODULE;
+use super::errno::{BADF, FAULT, INVAL, SPIPE, SUCCESS};
+use super::pointer::{Fault, bytes, bytes_mut, errno, field, put};
+use crate::guest::{State, World, memory_and_state};
+
+/// The most pieces of one write; the rest is left to the guest's next one.
+const IOVECS_MAX: u32 = 1024;
+
+const CHARACTER_DEVICE: u8 = 2;
+const RIGHT_READ: u64 = 1 << 1;
+const RIGHT_WRITE: u64 = 1 << 6;
+
+const STDIN: u32 = 0;
+const STDERR: u32 = 2;
+
+fn known(fd: u32, then: i32) -> i32 {
+    if fd <= STDERR { then } else { BADF }
+}
+
+pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
+    linker.func_wrap(MODULE, "fd_write", fd_write::<W>)?;
+    linker.func_wrap(
+        MODULE,
+        "fd_read",
+        |mut caller: Caller<'_, State<W>>, fd: u32, _iovecs: u32, _count: u32, read: u32| {
+            if fd != STDIN {
+                return BADF;
+            }
+            let (memory, _) = memory_and_state(&mut caller);
+            errno(put(memory, read, 0u32.to_le_bytes()))
+        },
+    )?;
+    linker.func_wrap(MODULE, "fd_close", |fd: u32| known(fd, SUCCESS))?;
+    linker.func_wrap(MODULE, "fd_seek", |fd: u32, _: i64, _: u32, _: u32| {
+        known(fd, SPIPE)
+    })?;
+    linker.func_wrap(MODULE, "fd_tell", |fd: u32, _: u32| known(fd, SPIPE))?;
+    linker.func_wrap(MODULE, "fd_fdstat_set_flags", |fd: u32, _: u32| {
+        known(fd, SUCCESS)
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "fd_fdstat_get",
+        |mut caller: Caller<'_, State<W>>, fd: u32, at: u32| {
+            let rights = match fd {
+                STDIN => RIGHT_READ,
+                1..=STDERR => RIGHT_WRITE,
+                _ => return BADF,
+            };
+            let mut stat = [0; 24];
+            stat[0] = CHARACTER_DEVICE;
+            stat[8..16].copy_from_slice(&rights.to_le_bytes());
+            let (memory, _) = memory_and_state(&mut caller);
+            errno(put(memory, at, stat))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "fd_filestat_get",
+        |mut caller: Caller<'_, State<W>>, fd: u32, at: u32| {
+            if fd > STDERR {
+                return BADF;
+            }
+            let mut stat = [0; 64];
+            stat[16] = CHARACTER_DEVICE;
+            let (memory, _) = memory_and_state(&mut caller);
+            errno(put(memory, at, stat))
+        },
+    )?;
+    Ok(())
+}
+
+fn fd_write<W: World>(
+    mut caller: Caller<'_, State<W>>,
+    fd: u32,
+    iovecs: u32,
+    count: u32,
+    written: u32,
+) -> i32 {
+    let (memory, state) = memory_and_state(&mut caller);
+    let stream = match fd {
+        1 => 0,
+        STDERR => 1,
+        STDIN => return INVAL,
+        _ => return BADF,
+    };
+    let keep = state.wasi.setup.keep_output[stream];
+    // Checked before anything is written, so that a fault has no effect.
+    if bytes_mut(memory, written, 4).is_err() {
+        return FAULT;
+    }
+    let mut total = 0u32;
+    for index in 0..count.min(IOVECS_MAX) {
+        match piece(memory, iovecs, index) {
+            Ok(piece) => {
+                let Some(sum) = total.checked_add(piece.len() as u32) else {
+                    break;
+                };
+                total = sum;
+                if keep {
+                    state.world.write_output(stream, piece);
+                }
+            }
+            Err(Fault) => return FAULT,
+        }
+    }
+    errno(put(memory, written, total.to_le_bytes()))
+}
+
+/// The bytes that entry `index` of a list of (pointer, length) names.
+fn piece(memory: &[u8], iovecs: u32, index: u32) -> Result<&[u8], Fault> {
+    let entry = iovecs
+        .checked_add(index.checked_mul(8).ok_or(Fault)?)
+        .ok_or(Fault)?;
+    let at = u32::from_le_bytes(field(memory, entry, 0)?);
+    let len = u32::from_le_bytes(field(memory, entry, 4)?);
+    bytes(memory, at, len)
+}

@@ -1,0 +1,8 @@
+//! The real program, driven over the wire as a host drives it.
+
+mod compiling;
+mod guests;
+mod running;
+mod sealed;
+mod stopping;
+mod tiny_host;

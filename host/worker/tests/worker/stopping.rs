@@ -1,0 +1,87 @@
+//! Stopping calls.
+
+use stockade_wire::message::{InstanceState, Seal};
+
+use crate::guests::WORK;
+use crate::tiny_host::{Answer, Options, Worker};
+
+fn workers() -> impl Iterator<Item = Worker> {
+    let seals = [Seal::Required, Seal::None];
+    let states = [InstanceState::Fresh, InstanceState::Keep];
+    seals.into_iter().flat_map(move |seal| {
+        states.map(|state| {
+            let options = Options {
+                seal,
+                state,
+                ..Options::default()
+            };
+            Worker::of(WORK, &options)
+        })
+    })
+}
+
+#[test]
+fn a_stopped_loop_or_sleep_leaves_the_same_process_serving() {
+    for mut worker in workers() {
+        let pid = worker.pid();
+        for function in ["spin", "sleep", "spin"] {
+            let id = worker.publish(function, &[0]);
+            worker.wait_accepted();
+            worker.stop(id);
+            assert_eq!(worker.wait(), Answer::Interrupted);
+            assert_eq!(worker.call("echo", &[0, 5]), Answer::Value(vec![0, 5]));
+        }
+        assert_eq!(worker.pid(), pid);
+    }
+}
+
+#[test]
+fn a_call_that_was_stopped_before_it_began_is_skipped() {
+    for mut worker in workers() {
+        let id = worker.next_id();
+        worker.stop(id);
+        worker.publish("spin", &[0]);
+        assert_eq!(worker.wait(), Answer::Skipped);
+        let id = worker.next_id();
+        assert!(worker.slot().withdraw(id));
+        worker.publish("echo", &[0]);
+        assert_eq!(worker.wait(), Answer::Skipped);
+        assert_eq!(worker.call("echo", &[0]), Answer::Value(vec![0]));
+    }
+}
+
+#[test]
+fn a_late_stop_never_meets_the_next_call() {
+    for mut worker in workers() {
+        for round in 0..200u8 {
+            let id = worker.publish("echo", &[0, round]);
+            if round % 2 == 0 {
+                worker.wait();
+            }
+            worker.stop(id);
+            if round % 2 != 0 {
+                let answer = worker.wait();
+                let fine = [
+                    Answer::Value(vec![0, round]),
+                    Answer::Interrupted,
+                    Answer::Skipped,
+                ];
+                assert!(fine.contains(&answer), "{answer:?}");
+            }
+            assert_eq!(worker.call("echo", &[0, 9]), Answer::Value(vec![0, 9]));
+        }
+    }
+}
+
+#[test]
+fn a_signal_without_a_stop_disturbs_nothing() {
+    for mut worker in workers() {
+        let id = worker.publish("spin", &[0]);
+        worker.wait_accepted();
+        for _ in 0..50 {
+            worker.signal();
+        }
+        worker.stop(id);
+        assert_eq!(worker.wait(), Answer::Interrupted);
+    }
+}
