@@ -1,0 +1,125 @@
+//! From a module and settings to a host with its first worker.
+
+use std::sync::{Arc, Once};
+
+use stockade_wire::message::{InstanceState, Seal, StopBy, WorkerSetup};
+use stockade_wire::module_info::ModuleInfo;
+use stockade_wire::slot::Geometry;
+use stockade_wire::sys::memfd;
+
+use crate::artifact::{self, Artifact, Order};
+use crate::config::Config;
+use crate::functions::Functions;
+use crate::limits::{Hardening, Interrupt, State};
+use crate::pool::{Pool, Recipe, StartError};
+use crate::process::Program;
+use crate::supervisor::Membership;
+use crate::{Error, Host, Module, park};
+
+/// Builds a host on this thread.
+pub(crate) fn host(module: &Module, config: Config) -> Result<Host, Error> {
+    if !cfg!(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    )) {
+        return Err(Error::Unsupported {
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+        });
+    }
+    config.check()?;
+    let setup = setup(&config)?;
+    let program = Arc::new(Program::find(config.worker_program.as_deref())?);
+    let bytes = module.read(config.limits.module_bytes)?;
+    if config.hardening == Hardening::Insecure {
+        warn_once();
+    }
+    let supervisor = Membership::enter()?;
+    let order = Order {
+        program: &program,
+        module: &bytes,
+        stop: setup.stop,
+        seal: setup.seal,
+        limits: &config.limits,
+        spawn_timeout: config.spawn_timeout,
+    };
+    let made = artifact::obtain(&supervisor, &order, &config.cache)?;
+    match start(&config, supervisor, &program, &setup, &made) {
+        Err(StartError::Artifact(reason)) => {
+            // The worker program is the judge of what it can load.
+            tracing::warn!(target: "stockade", %reason, "a cached artifact was refused; compiling again");
+            let supervisor = Membership::enter()?;
+            let made = artifact::renew(&supervisor, &order, &config.cache)?;
+            Ok(start(&config, supervisor, &program, &setup, &made)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// A pool with one worker that is ready.
+fn start(
+    config: &Config,
+    supervisor: Membership,
+    program: &Arc<Program>,
+    setup: &WorkerSetup,
+    made: &Artifact,
+) -> Result<Host, StartError> {
+    let info: ModuleInfo = serde_json::from_slice(&made.info).map_err(|error| {
+        StartError::Artifact(format!("its description does not decode: {error}"))
+    })?;
+    let recipe = Recipe {
+        program: Arc::clone(program),
+        artifact: memfd::sealed("stockade-artifact", &made.code)
+            .map_err(|e| StartError::Error(e.into()))?,
+        geometry: setup.geometry,
+        setup: setup.clone(),
+    };
+    let pool = Pool::new(config.clone(), Functions::new(&info), supervisor, recipe);
+    let host = Host::from_pool(Arc::clone(&pool));
+    let mut place = match pool.acquire() {
+        Ok(_lease) => return Ok(host),
+        Err(place) => place,
+    };
+    park::block_on(std::future::poll_fn(|cx| place.poll(cx)))?;
+    Ok(host)
+}
+
+fn setup(config: &Config) -> Result<WorkerSetup, Error> {
+    let limits = &config.limits;
+    let geometry = Geometry::new(limits.payload_bytes, limits.output_bytes).ok_or_else(|| {
+        Error::config(
+            "limits",
+            "a payload or an output does not fit a 32-bit guest",
+        )
+    })?;
+    Ok(WorkerSetup {
+        worker: 0,
+        geometry,
+        stop: match config.interrupt {
+            Interrupt::Epoch => StopBy::Epoch,
+            Interrupt::KillOnly => StopBy::Kill,
+        },
+        state: match config.state {
+            State::Fresh => InstanceState::Fresh,
+            State::Keep => InstanceState::Keep,
+        },
+        memory_bytes: limits.memory_bytes as u64,
+        table_elements: limits.table_elements as u64,
+        stack_bytes: limits.stack_bytes as u64,
+        wasi: config.wasi.setup()?,
+        seal: match config.hardening {
+            Hardening::Default => Seal::Required,
+            Hardening::Insecure => Seal::None,
+        },
+    })
+}
+
+fn warn_once() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            target: "stockade",
+            "workers run with `Hardening::Insecure`: a guest that escapes WebAssembly has this process's rights"
+        );
+    });
+}

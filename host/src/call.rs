@@ -1,0 +1,574 @@
+//! A call on its way from the caller to a worker and back.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stockade_wire::message::{self, Failure, FailureKind, TrapKind};
+use stockade_wire::slot::machine::StopReason;
+use stockade_wire::slot::{Disbelief, ReplyKind};
+
+use crate::clock::after;
+use crate::error::{Broken, Exit, Phase};
+use crate::function::Function;
+use crate::functions::Entry;
+use crate::handle::{self, CallHandle};
+use crate::host::Shared;
+use crate::limiter::{Permit, WaitPermit};
+use crate::limits::{Codec, OnDrop};
+use crate::pool::{Budget, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
+use crate::supervisor::Timer;
+use crate::{Cause, Error, Limiter, Trap, codec};
+
+/// After so many workers that did not accept a call, it is given up.
+const DISPATCHES_MAX: u32 = 3;
+
+/// A call that has not been awaited yet, made by [`crate::Host::call`].
+///
+/// It does nothing before it is awaited or spawned. Dropped after that, it is stopped.
+#[must_use = "a call does nothing until it is awaited or spawned"]
+#[derive(Debug)]
+pub struct Call<A, R>(Running<A, R>);
+
+impl<A, R> Call<A, R> {
+    pub(crate) fn new(shared: &Arc<Shared>, function: impl Function<A, R>, args: A) -> Self {
+        let pool = Arc::clone(&shared.pool);
+        let entry = function.name().and_then(|name| {
+            let entry = pool.functions.get(name)?;
+            entry.check::<A, R>()?;
+            Ok(Arc::clone(entry))
+        });
+        let (function, step) = match entry {
+            Ok(entry) => (Some(entry), Step::Begin),
+            Err(error) => (None, Step::Failed(Some(error))),
+        };
+        Self(Running {
+            timeout: pool.config.limits.timeout,
+            codec: pool.config.codec,
+            hold: Some(Arc::clone(shared)),
+            pool,
+            function,
+            args: Some(args),
+            step,
+            queue_timeout: None,
+            deadline: None,
+            limiter: None,
+            begun: None,
+            timer: None,
+            waiting: None,
+            may_wait: true,
+            dispatches: 0,
+            detach: None,
+            result: std::marker::PhantomData,
+        })
+    }
+
+    /// How long the call may run, from the moment it is given to a worker. Time in the queue does not
+    /// count. Default: [`crate::Limits::timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.timeout = Some(timeout);
+        self
+    }
+
+    /// How long the call may wait for a permit and a worker. Default: for ever.
+    pub fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.0.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// The moment by which the call must be over, waiting included.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.0.deadline = Some(deadline);
+        self
+    }
+
+    /// Takes the permit from this limiter instead of the host's.
+    pub fn limiter(mut self, limiter: &Limiter) -> Self {
+        self.0.limiter = Some(limiter.clone());
+        self
+    }
+
+    /// How arguments and result are encoded, instead of the host's codec.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.0.codec = codec;
+        self
+    }
+
+    /// Fails with [`Error::Saturated`] instead of waiting for a permit or a worker.
+    pub(crate) fn without_waiting(mut self) -> Self {
+        self.0.may_wait = false;
+        self
+    }
+
+    /// The future that runs the call.
+    pub(crate) fn into_running(self) -> Running<A, R> {
+        self.0
+    }
+}
+
+impl<A, R> Call<A, R>
+where
+    A: Serialize + Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
+    /// What happens when the future is dropped before the call is over. Default: [`OnDrop::Cancel`].
+    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.0.detach = match on_drop {
+            OnDrop::Cancel => None,
+            OnDrop::Detach => Some(detach::<A, R>),
+        };
+        self
+    }
+
+    /// Starts the call now, in the background, and returns a handle to await or cancel it.
+    ///
+    /// It runs as a task of the current tokio runtime, else of the one in which the host was built, else on
+    /// a thread of its own.
+    pub fn spawn(self) -> CallHandle<R> {
+        let mut running = self.0;
+        let detached = running.detach.take().is_some();
+        handle::spawn(running, detached)
+    }
+}
+
+impl<A, R> IntoFuture for Call<A, R>
+where
+    A: Serialize,
+    R: DeserializeOwned,
+{
+    type Output = Result<R, Error>;
+    type IntoFuture = Running<A, R>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.0
+    }
+}
+
+/// A call that is awaited: what [`crate::Host::run_sync`] returns.
+#[must_use = "futures do nothing unless polled"]
+pub struct Running<A, R> {
+    /// Keeps the pool alive; a detached call does without.
+    hold: Option<Arc<Shared>>,
+    pool: Arc<Pool>,
+    function: Option<Arc<Entry>>,
+    /// Kept until the call is over: a second dispatch encodes them again, and never reads a slot that a
+    /// dead worker could have written.
+    args: Option<A>,
+    step: Step,
+    codec: Codec,
+    timeout: Option<Duration>,
+    queue_timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    limiter: Option<Limiter>,
+    begun: Option<Instant>,
+    timer: Option<Timer>,
+    waiting: Option<Waiting>,
+    may_wait: bool,
+    dispatches: u32,
+    detach: Option<fn(Running<A, R>)>,
+    result: std::marker::PhantomData<fn() -> R>,
+}
+
+/// How far a call has come.
+#[derive(Debug)]
+enum Step {
+    /// It was refused when it was made.
+    Failed(Option<Error>),
+    Begin,
+    Permit(WaitPermit),
+    Worker(Option<Permit>, WaitWorker),
+    InFlight(InFlight),
+    Over,
+}
+
+/// Counts a waiting call.
+#[derive(Debug)]
+struct Waiting(Arc<Pool>);
+
+impl Waiting {
+    fn begin(pool: &Arc<Pool>) -> Result<Self, Error> {
+        let before = pool.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Self(Arc::clone(pool));
+        if before >= pool.config.queue_limit {
+            return Err(Error::Saturated { waiting: before });
+        }
+        Ok(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// No field is pinned: what waits is reached through an `Arc`, and the arguments are only ever borrowed.
+impl<A, R> Unpin for Running<A, R> {}
+
+impl<A, R> Future for Running<A, R>
+where
+    A: Serialize,
+    R: DeserializeOwned,
+{
+    type Output = Result<R, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let result = loop {
+            match this.advance(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(result))) => break Ok(result),
+                Poll::Ready(Err(error)) => break Err(error),
+            }
+        };
+        this.end();
+        Poll::Ready(result)
+    }
+}
+
+impl<A, R> Running<A, R>
+where
+    A: Serialize,
+    R: DeserializeOwned,
+{
+    /// One step on; `None` when there are more.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<R>, Error>> {
+        match &mut self.step {
+            Step::Failed(error) => {
+                let error = error.take().expect("a call ends once");
+                Poll::Ready(Err(error))
+            }
+            Step::Begin => {
+                let limiter = self.limiter.as_ref().unwrap_or(&self.pool.config.limiter);
+                match limiter.acquire() {
+                    Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
+                    Err(place) => {
+                        let waiting = limiter.waiting();
+                        self.step = Step::Permit(place);
+                        Poll::Ready(self.begin_waiting(waiting).map(|()| None))
+                    }
+                }
+            }
+            Step::Permit(place) => match place.poll(cx) {
+                Poll::Ready(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
+                Poll::Pending => self.wait(cx),
+            },
+            Step::Worker(permit, place) => match place.poll(cx) {
+                Poll::Ready(Ok(lease)) => {
+                    let permit = permit.take().expect("kept until there is a worker");
+                    Poll::Ready(self.dispatch(permit, lease).map(|()| None))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Pending => self.wait(cx),
+            },
+            Step::InFlight(in_flight) => {
+                let function = self
+                    .function
+                    .as_ref()
+                    .expect("only a known function is dispatched");
+                match in_flight.poll(function, cx) {
+                    Poll::Ready(outcome) => Poll::Ready(self.settle(outcome)),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+            Step::Over => panic!("a call was polled after it had ended"),
+        }
+    }
+
+    fn find_worker(&mut self, permit: Permit) -> Result<(), Error> {
+        match self.pool.acquire() {
+            Ok(lease) => self.dispatch(permit, lease),
+            Err(place) => {
+                self.step = Step::Worker(Some(permit), place);
+                if !self.may_wait && self.pool.starts_for_everybody() {
+                    return Ok(());
+                }
+                self.begin_waiting(self.pool.waiting.load(Ordering::Relaxed))
+            }
+        }
+    }
+
+    fn begin_waiting(&mut self, waiting: usize) -> Result<(), Error> {
+        if !self.may_wait {
+            return Err(Error::Saturated { waiting });
+        }
+        if self.waiting.is_none() {
+            self.waiting = Some(Waiting::begin(&self.pool)?);
+        }
+        self.begun.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Waits on, unless the time for waiting is over.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<R>, Error>> {
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        let queue_deadline = self.queue_timeout.map(|timeout| after(begun, timeout));
+        let Some(due) = queue_deadline.into_iter().chain(self.deadline).min() else {
+            return Poll::Pending;
+        };
+        let now = Instant::now();
+        if due <= now {
+            let starting = matches!(self.step, Step::Worker(..)) && self.pool.is_starting();
+            let phase = if starting {
+                Phase::Starting
+            } else {
+                Phase::Queued
+            };
+            return Poll::Ready(Err(Error::Timeout {
+                phase,
+                elapsed: now - begun,
+            }));
+        }
+        match &self.timer {
+            Some(timer) => timer.set_waker(cx.waker()),
+            None => self.timer = Some(self.pool.supervisor.wake_at(due, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+
+    /// Encodes the arguments straight into the worker's slot and gives it the call.
+    fn dispatch(&mut self, permit: Permit, lease: Lease) -> Result<(), Error> {
+        self.waiting = None;
+        self.timer = None;
+        let function = self
+            .function
+            .as_ref()
+            .expect("only a known function is dispatched");
+        let args = self.args.as_ref().expect("kept until the call is over");
+        let mut writer = lease.worker().slot().writer();
+        codec::encode(
+            function.name(),
+            &function.info.kind,
+            self.codec,
+            args,
+            &mut writer,
+        )?;
+        let limit = self.pool.config.limits.payload_bytes;
+        let written = writer
+            .finish()
+            .map_err(|bytes| Error::PayloadTooLarge { bytes, limit })?;
+        let run_until = self.timeout.map(|timeout| after(Instant::now(), timeout));
+        let budget = Budget {
+            deadline: run_until.into_iter().chain(self.deadline).min(),
+            cpu_time: self.pool.config.limits.cpu_time,
+        };
+        match Worker::publish(lease, permit, function, written, budget) {
+            Ok(in_flight) => self.step = Step::InFlight(in_flight),
+            Err(permit) => return self.find_worker(permit),
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, outcome: Outcome) -> Result<Option<R>, Error> {
+        let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Begin) else {
+            unreachable!("only a call in flight has an outcome")
+        };
+        let function = self
+            .function
+            .as_ref()
+            .expect("only a known function is dispatched");
+        match outcome {
+            Outcome::Reply {
+                kind: ReplyKind::Failure,
+                payload,
+                stderr,
+            } => Err(self.failure(&in_flight, function, &payload, stderr)),
+            Outcome::Reply { payload, .. } => {
+                let result =
+                    codec::decode(function.name(), &function.info.kind, self.codec, &payload);
+                in_flight.give_back(payload);
+                result.map(Some)
+            }
+            Outcome::Retry { exit } => {
+                self.dispatches += 1;
+                if self.dispatches < DISPATCHES_MAX {
+                    return Ok(None);
+                }
+                let broken = broken(&in_flight, function, Cause::Unresponsive);
+                Err(Broken {
+                    exit,
+                    process_died: true,
+                    ..broken
+                }
+                .into())
+            }
+            Outcome::Stopped(StopReason::TimedOut) => Err(Error::Timeout {
+                phase: Phase::Running,
+                elapsed: in_flight.published().elapsed(),
+            }),
+            Outcome::Stopped(StopReason::CpuTime) => {
+                let limit = self.pool.config.limits.cpu_time.unwrap_or_default();
+                Err(broken(&in_flight, function, Cause::CpuTime { limit }).into())
+            }
+            Outcome::Stopped(StopReason::CallerGone | StopReason::Cancelled) => Err(Error::Closed),
+            Outcome::Died { exit, stderr } => {
+                const SIGSYS: Exit = Exit::Signal(31);
+                let cause = match exit {
+                    Some(SIGSYS) => Cause::PolicyViolation { syscall: None },
+                    _ => Cause::Died,
+                };
+                let broken = broken(&in_flight, function, cause);
+                Err(Broken {
+                    exit,
+                    stderr_tail: stderr,
+                    process_died: true,
+                    ..broken
+                }
+                .into())
+            }
+            Outcome::Lie(lie) => Err(disbelieved(&in_flight, function, lie)),
+        }
+    }
+
+    /// What a worker says of a failed call.
+    fn failure(
+        &self,
+        in_flight: &InFlight,
+        function: &Entry,
+        payload: &[u8],
+        stderr_tail: String,
+    ) -> Error {
+        let Ok(Failure { kind, backtrace }) = message::decode(payload) else {
+            in_flight.worker().condemn();
+            return disbelieved(in_flight, function, Disbelief::Failure);
+        };
+        let cause = match kind {
+            FailureKind::Trap(kind) => Cause::Trap(trap(kind)),
+            FailureKind::Panic { message, location } => Cause::Panic { message, location },
+            FailureKind::OutOfMemory { limit, requested } => {
+                Cause::OutOfMemory { limit, requested }
+            }
+            FailureKind::NoRoomForArguments { bytes } => Cause::OutOfMemory {
+                limit: self.pool.config.limits.memory_bytes as u64,
+                requested: bytes,
+            },
+            FailureKind::StackOverflow => Cause::StackOverflow,
+            FailureKind::Exit(code) => Cause::GuestExit(code),
+            FailureKind::Abi(what) => Cause::Protocol(format!("the guest's {what}")),
+            FailureKind::ResultTooLarge { bytes } => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                return Error::PayloadTooLarge {
+                    bytes,
+                    limit: self.pool.config.limits.payload_bytes,
+                };
+            }
+        };
+        Broken {
+            backtrace,
+            stderr_tail,
+            ..broken(in_flight, function, cause)
+        }
+        .into()
+    }
+}
+
+impl<A, R> Running<A, R> {
+    /// Lets go of everything that only a call under way needs.
+    fn end(&mut self) {
+        self.step = Step::Over;
+        self.waiting = None;
+        self.timer = None;
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+/// Lets a dropped call go on, without keeping its pool alive.
+fn detach<A, R>(mut running: Running<A, R>)
+where
+    A: Serialize + Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
+    running.hold = None;
+    drop(handle::spawn(running, true));
+}
+
+impl<A, R> Drop for Running<A, R> {
+    fn drop(&mut self) {
+        // A call that never began has nothing to go on with.
+        let under_way = !matches!(self.step, Step::Failed(_) | Step::Begin | Step::Over);
+        let Some(detach) = self.detach.take().filter(|_| under_way) else {
+            return;
+        };
+        detach(Running {
+            hold: self.hold.take(),
+            pool: Arc::clone(&self.pool),
+            function: self.function.take(),
+            args: self.args.take(),
+            step: std::mem::replace(&mut self.step, Step::Over),
+            codec: self.codec,
+            timeout: self.timeout,
+            queue_timeout: self.queue_timeout,
+            deadline: self.deadline,
+            limiter: self.limiter.take(),
+            begun: self.begun,
+            timer: self.timer.take(),
+            waiting: self.waiting.take(),
+            may_wait: self.may_wait,
+            dispatches: self.dispatches,
+            detach: None,
+            result: std::marker::PhantomData,
+        });
+    }
+}
+
+impl<A, R> std::fmt::Debug for Running<A, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let function = self.function.as_ref().map(|function| function.name());
+        f.debug_struct("Running")
+            .field("function", &function)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
+    }
+}
+
+fn broken(in_flight: &InFlight, function: &Entry, cause: Cause) -> Broken {
+    let worker = in_flight.worker();
+    Broken {
+        function: function.name().to_owned(),
+        worker_id: worker.id,
+        pid: worker.pid(),
+        cause,
+        exit: None,
+        stderr_tail: String::new(),
+        elapsed: in_flight.published().elapsed(),
+        backtrace: None,
+        process_died: false,
+    }
+}
+
+/// A worker that is not believed is killed.
+fn disbelieved(in_flight: &InFlight, function: &Entry, lie: Disbelief) -> Error {
+    let broken = broken(
+        in_flight,
+        function,
+        Cause::Protocol(format!("the worker is not believed: {lie}")),
+    );
+    Broken {
+        process_died: true,
+        ..broken
+    }
+    .into()
+}
+
+fn trap(kind: TrapKind) -> Trap {
+    match kind {
+        TrapKind::Unreachable => Trap::Unreachable,
+        TrapKind::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
+        TrapKind::TableOutOfBounds => Trap::TableOutOfBounds,
+        TrapKind::IndirectCallToNull => Trap::IndirectCallToNull,
+        TrapKind::BadSignature => Trap::BadSignature,
+        TrapKind::IntegerOverflow => Trap::IntegerOverflow,
+        TrapKind::IntegerDivisionByZero => Trap::IntegerDivisionByZero,
+        TrapKind::BadConversionToInteger => Trap::BadConversionToInteger,
+        TrapKind::Other => Trap::Other,
+    }
+}

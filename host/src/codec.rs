@@ -1,0 +1,160 @@
+//! Arguments into a slot, results out of private memory.
+//!
+//! What is decoded here was written by a hostile guest. bincode allocates the length that a value claims
+//! before it reads the value, so every decode carries a limit; JSON reads only what is there.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stockade_wire::module_info::FunctionKind;
+use stockade_wire::slot::RequestWriter;
+
+use crate::bounded::{self, Budget};
+use crate::{Codec, Error, numeric};
+
+/// Writes the request of one call: a codec byte and the encoded arguments, or plain numbers.
+pub(crate) fn encode<A: Serialize + ?Sized>(
+    function: &str,
+    kind: &FunctionKind,
+    codec: Codec,
+    args: &A,
+    writer: &mut RequestWriter<'_>,
+) -> Result<(), Error> {
+    let failed = |reason: String| Error::EncodeArgs {
+        function: function.to_owned(),
+        reason,
+    };
+    match (kind, codec) {
+        (FunctionKind::Numeric { params, .. }, _) => {
+            numeric::encode(args, params, writer).map_err(|e| failed(e.to_string()))
+        }
+        (FunctionKind::Work { .. }, Codec::Bincode) => {
+            writer.put(&[0]);
+            let config = bincode::config::standard();
+            bincode::serde::encode_into_writer(args, &mut *writer, config)
+                .map_err(|e| failed(e.to_string()))
+        }
+        (FunctionKind::Work { .. }, Codec::Json) => {
+            writer.put(&[1]);
+            serde_json::to_writer(&mut *writer, args).map_err(|e| failed(e.to_string()))
+        }
+    }
+}
+
+/// Reads what the guest replied.
+pub(crate) fn decode<R: DeserializeOwned>(
+    function: &str,
+    kind: &FunctionKind,
+    codec: Codec,
+    reply: &[u8],
+) -> Result<R, Error> {
+    let function = || function.to_owned();
+    let no_decode = |reason: String| Error::DecodeResult {
+        function: function(),
+        reason,
+    };
+    if let FunctionKind::Numeric { result, .. } = kind {
+        return numeric::decode(reply, *result).map_err(|e| no_decode(e.to_string()));
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match reply.split_first() {
+        Some((0, value)) => decode_value(codec, value).map_err(no_decode),
+        Some((1, message)) => Err(Error::DecodeArgs {
+            function: function(),
+            reason: text(message),
+        }),
+        Some((2, message)) => Err(Error::EncodeResult {
+            function: function(),
+            reason: text(message),
+        }),
+        Some((status, _)) => Err(no_decode(format!(
+            "the guest's reply has the unknown status {status}"
+        ))),
+        None => Err(no_decode("the guest's reply is empty".to_owned())),
+    }
+}
+
+fn decode_value<R: DeserializeOwned>(codec: Codec, value: &[u8]) -> Result<R, String> {
+    match codec {
+        Codec::Json => serde_json::from_slice(value).map_err(|e| e.to_string()),
+        Codec::Bincode => decode_bincode(value),
+    }
+}
+
+/// The limit counts what values take in memory, not on the wire: a `u64` that took one byte counts eight.
+/// It is a type parameter, hence the ladder.
+fn decode_bincode<R: DeserializeOwned>(value: &[u8]) -> Result<R, String> {
+    const MEMORY_PER_BYTE: usize = 16;
+    const MIB: usize = 1 << 20;
+    const GIB: usize = 1 << 30;
+    let wanted = value.len().saturating_mul(MEMORY_PER_BYTE);
+    if wanted <= MIB {
+        limited::<R, MIB>(value)
+    } else if wanted <= 16 * MIB {
+        limited::<R, { 16 * MIB }>(value)
+    } else if wanted <= 256 * MIB {
+        limited::<R, { 256 * MIB }>(value)
+    } else if wanted <= GIB {
+        limited::<R, GIB>(value)
+    } else {
+        limited::<R, { 16 * GIB }>(value)
+    }
+}
+
+fn limited<R: DeserializeOwned, const LIMIT: usize>(value: &[u8]) -> Result<R, String> {
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    // The ladder's step bounds elements that take no bytes, too.
+    let budget = Budget::new(LIMIT as u64);
+    match bincode::serde::seed_decode_from_slice(bounded::seed::<R>(&budget), value, config) {
+        Ok((decoded, read)) if read == value.len() => Ok(decoded),
+        Ok((_, read)) => Err(format!("{} bytes are left over", value.len() - read)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::*;
+
+    /// bincode's varint for lengths beyond 32 bits.
+    fn claim(len: u64) -> Vec<u8> {
+        let mut bytes = vec![253];
+        bytes.extend(len.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_claimed_length_is_an_error_and_not_an_allocation() {
+        for len in [1u64 << 40, 1 << 63] {
+            let bytes = claim(len);
+            assert!(decode_bincode::<String>(&bytes).is_err());
+            assert!(decode_bincode::<Vec<u8>>(&bytes).is_err());
+            assert!(decode_bincode::<Vec<u64>>(&bytes).is_err());
+            assert!(decode_bincode::<Vec<()>>(&bytes).is_err());
+            assert!(decode_bincode::<Vec<Vec<u8>>>(&bytes).is_err());
+            assert!(decode_bincode::<HashMap<String, u8>>(&bytes).is_err());
+            assert!(decode_bincode::<BTreeMap<u64, u64>>(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn the_limit_refuses_no_honest_value() {
+        for n in [0usize, 1, 1000, 100_000, 3_000_000] {
+            let numbers: Vec<u64> = vec![1; n];
+            let bytes =
+                bincode::serde::encode_to_vec(&numbers, bincode::config::standard()).unwrap();
+            assert_eq!(decode_bincode::<Vec<u64>>(&bytes).unwrap().len(), n);
+        }
+    }
+
+    #[test]
+    fn leftovers_are_an_error() {
+        assert_eq!(decode_bincode::<u8>(&[1]), Ok(1));
+        assert!(
+            decode_bincode::<u8>(&[1, 2])
+                .unwrap_err()
+                .contains("1 bytes are left over")
+        );
+    }
+}

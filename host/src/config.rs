@@ -1,0 +1,85 @@
+//! How a host is to be, checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
+use crate::wasi::Wasi;
+use crate::{Error, Limiter};
+
+/// Everything that a [`crate::HostBuilder`] sets.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) workers: usize,
+    pub(crate) interrupt_grace: Duration,
+    pub(crate) spawn_timeout: Duration,
+    pub(crate) worker_type: WorkerType,
+    pub(crate) worker_program: Option<PathBuf>,
+    pub(crate) state: State,
+    pub(crate) interrupt: Interrupt,
+    pub(crate) limiter: Limiter,
+    pub(crate) queue_limit: usize,
+    pub(crate) limits: Limits,
+    pub(crate) wasi: Wasi,
+    pub(crate) hardening: Hardening,
+    pub(crate) cache: CacheDir,
+    pub(crate) codec: Codec,
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
+}
+
+/// Where artifacts are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CacheDir {
+    /// In the user's cache directory.
+    Default,
+    At(PathBuf),
+    Nowhere,
+}
+
+impl Config {
+    pub(crate) fn new() -> Self {
+        Self {
+            workers: num_cpus::get(),
+            interrupt_grace: Duration::from_millis(100),
+            spawn_timeout: Duration::from_secs(10),
+            worker_type: WorkerType::default(),
+            worker_program: None,
+            state: State::default(),
+            interrupt: Interrupt::default(),
+            limiter: Limiter::global(),
+            queue_limit: 65_536,
+            limits: Limits::default(),
+            wasi: Wasi::default(),
+            hardening: Hardening::default(),
+            cache: CacheDir::Default,
+            codec: Codec::default(),
+            runtime: tokio::runtime::Handle::try_current().ok(),
+        }
+    }
+
+    /// Each value against what it can mean. Nothing has been started yet.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        /// Each worker costs descriptors and address space.
+        const WORKERS_MAX: usize = 4096;
+        if self.workers == 0 {
+            return Err(Error::config(
+                "workers",
+                "no call could ever run: give at least 1",
+            ));
+        }
+        if self.workers > WORKERS_MAX {
+            let reason = format!(
+                "{} processes are more than a system can hold: give at most {WORKERS_MAX}",
+                self.workers
+            );
+            return Err(Error::config("workers", reason));
+        }
+        if self.spawn_timeout == Duration::ZERO {
+            return Err(Error::config(
+                "spawn_timeout",
+                "zero would fail every start: give a positive duration",
+            ));
+        }
+        self.limits.check()
+    }
+}

@@ -1,0 +1,142 @@
+//! A call that runs by itself.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::Error;
+use crate::call::Running;
+use crate::park;
+
+/// A spawned call: await it for its result, or cancel it.
+///
+/// Dropping it cancels the call, unless it was made with [`crate::OnDrop::Detach`].
+#[derive(Debug)]
+pub struct CallHandle<R> {
+    result: oneshot::Receiver<Result<R, Error>>,
+    signal: Arc<Signal>,
+    detached: bool,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    cancelled: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Signal {
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<R> CallHandle<R> {
+    /// Stops the call; awaiting the handle then gives [`Error::Cancelled`], unless the call had ended
+    /// before.
+    pub fn cancel(&self) {
+        self.signal.cancel();
+    }
+}
+
+impl<R> Future for CallHandle<R> {
+    type Output = Result<R, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The task goes away without an answer only when its runtime does.
+        Pin::new(&mut self.result)
+            .poll(cx)
+            .map(|result| result.unwrap_or(Err(Error::Cancelled)))
+    }
+}
+
+impl<R> Drop for CallHandle<R> {
+    fn drop(&mut self) {
+        if !self.detached {
+            self.signal.cancel();
+        }
+    }
+}
+
+/// Runs a call to its end or its cancellation.
+struct Task<A, R> {
+    running: Option<Running<A, R>>,
+    signal: Arc<Signal>,
+    result: Option<oneshot::Sender<Result<R, Error>>>,
+}
+
+impl<A, R> Future for Task<A, R>
+where
+    A: Serialize + Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        *self
+            .signal
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        let Some(running) = &mut self.running else {
+            return Poll::Ready(());
+        };
+        let result = match Pin::new(running).poll(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending if self.signal.cancelled.load(Ordering::SeqCst) => Err(Error::Cancelled),
+            Poll::Pending => return Poll::Pending,
+        };
+        // Before the result is known: whoever sees it finds the call stopped.
+        self.running = None;
+        if let Some(sender) = self.result.take() {
+            // Nobody may be waiting any more.
+            let _ = sender.send(result);
+        }
+        Poll::Ready(())
+    }
+}
+
+pub(crate) fn spawn<A, R>(running: Running<A, R>, detached: bool) -> CallHandle<R>
+where
+    A: Serialize + Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
+    let signal = Arc::new(Signal::default());
+    let (sender, result) = oneshot::channel();
+    let runtime = Handle::try_current()
+        .ok()
+        .or_else(|| running.pool().config.runtime.clone());
+    let task = Task {
+        running: Some(running),
+        signal: Arc::clone(&signal),
+        result: Some(sender),
+    };
+    match runtime {
+        Some(runtime) => drop(runtime.spawn(task)),
+        // Without a thread the task is dropped, and the handle says that it was cancelled.
+        None => drop(
+            std::thread::Builder::new()
+                .name("stockade-call".into())
+                .spawn(|| park::block_on(task)),
+        ),
+    }
+    CallHandle {
+        result,
+        signal,
+        detached,
+    }
+}

@@ -1,0 +1,251 @@
+//! The embedder's handle to a module's workers.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::call::{Call, Running};
+use crate::config::{CacheDir, Config};
+use crate::function::Function;
+use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
+use crate::pool::Pool;
+use crate::{Error, Limiter, Module, Stats, Wasi, assemble, functions};
+
+/// A handle to one module's pool of worker processes.
+///
+/// Cheap to clone, and usable from several runtimes at once or from none. When the last clone is gone, and
+/// with it every call that was made through it, the workers are killed and nothing is left behind.
+#[derive(Debug, Clone)]
+pub struct Host(Arc<Shared>);
+
+/// Keeps a pool in service. Detached calls do without, so that they cannot keep it alive.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) pool: Arc<Pool>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.pool.shut_down();
+    }
+}
+
+impl Host {
+    /// A host for `module`, with defaults for everything.
+    ///
+    /// # Errors
+    /// See [`HostBuilder::build`].
+    pub async fn new(module: Module) -> Result<Self, Error> {
+        Self::builder(module).build().await
+    }
+
+    /// Settings for a host of `module`.
+    pub fn builder(module: Module) -> HostBuilder {
+        HostBuilder {
+            module,
+            config: Config::new(),
+        }
+    }
+
+    pub(crate) fn from_pool(pool: Arc<Pool>) -> Self {
+        Self(Arc::new(Shared { pool }))
+    }
+
+    /// Calls a function in a worker process and waits for its result, as long as it takes: in line when all
+    /// permits or workers are taken, up to [`HostBuilder::queue_limit`].
+    ///
+    /// `function` is a name, or the `#[work]` function item; `args` is the tuple of its arguments, such as
+    /// `(32u32,)`. The types are compared with the guest's before anything is sent. Bytes in a
+    /// [`crate::Bytes`] are copied as they are; a `Vec<u8>` or `&[u8]` is encoded one by one.
+    ///
+    /// Dropping the future stops the call.
+    ///
+    /// # Errors
+    /// [`Error::BrokenWorker`] when the guest failed or its process died, and all that [`Error`] lists.
+    pub fn run_sync<F, A, R>(&self, function: F, args: A) -> Running<A, R>
+    where
+        F: Function<A, R>,
+        A: Serialize,
+        R: DeserializeOwned,
+    {
+        self.call(function, args).into_running()
+    }
+
+    /// The same as [`Self::run_sync`], with choices.
+    pub fn call<F, A, R>(&self, function: F, args: A) -> Call<A, R>
+    where
+        F: Function<A, R>,
+        A: Serialize,
+        R: DeserializeOwned,
+    {
+        Call::new(&self.0, function, args)
+    }
+
+    /// The same as [`Self::run_sync`], but fails with [`Error::Saturated`] instead of waiting in line. It
+    /// does wait for a worker to start, where one more is allowed.
+    pub fn try_run_sync<F, A, R>(&self, function: F, args: A) -> Running<A, R>
+    where
+        F: Function<A, R>,
+        A: Serialize,
+        R: DeserializeOwned,
+    {
+        self.call(function, args).without_waiting().into_running()
+    }
+
+    /// What can be called, by name.
+    #[must_use]
+    pub fn functions(&self) -> Vec<functions::Function> {
+        self.0.pool.functions.list()
+    }
+
+    /// A look at the workers and the queue.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.pool.stats()
+    }
+}
+
+/// Settings of a [`Host`]. Nothing is started or read before [`Self::build`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct HostBuilder {
+    module: Module,
+    config: Config,
+}
+
+impl HostBuilder {
+    /// The most worker processes; default: the number of CPUs. They are started as calls need them, and
+    /// the one that was used last is used first.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.config.workers = workers;
+        self
+    }
+
+    /// How long a worker may take to react to the epoch before it is killed; default: 100 ms. The caller
+    /// does not wait for it.
+    pub fn interrupt_grace(mut self, grace: Duration) -> Self {
+        self.config.interrupt_grace = grace;
+        self
+    }
+
+    /// How long a worker may take to become ready, its module's start code included; default: 10 s.
+    pub fn spawn_timeout(mut self, timeout: Duration) -> Self {
+        self.config.spawn_timeout = timeout;
+        self
+    }
+
+    /// How workers are made; default: [`WorkerType::Spawn`].
+    pub fn worker_type(mut self, worker_type: WorkerType) -> Self {
+        self.config.worker_type = worker_type;
+        self
+    }
+
+    /// The program that worker processes run: `stockade-worker`, or one whose `main` is that crate's.
+    /// Default: the application itself, started anew. A program of its own keeps the application's
+    /// read-only data out of reach of an escaped guest.
+    pub fn worker_program(mut self, path: impl AsRef<Path>) -> Self {
+        self.config.worker_program = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Whether calls share an instance; default: [`State::Fresh`].
+    pub fn state(mut self, state: State) -> Self {
+        self.config.state = state;
+        self
+    }
+
+    /// How calls are stopped; default: [`Interrupt::Epoch`].
+    pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
+        self.config.interrupt = interrupt;
+        self
+    }
+
+    /// Where calls take their permits; default: [`Limiter::global`].
+    pub fn limiter(mut self, limiter: Limiter) -> Self {
+        self.config.limiter = limiter;
+        self
+    }
+
+    /// How many calls may wait at once; default: 65 536. One more is [`Error::Saturated`].
+    pub fn queue_limit(mut self, calls: usize) -> Self {
+        self.config.queue_limit = calls;
+        self
+    }
+
+    /// Ceilings of each call.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// The world as the guest sees it; default: an empty one.
+    pub fn wasi(mut self, wasi: Wasi) -> Self {
+        self.config.wasi = wasi;
+        self
+    }
+
+    /// How much of the kernel workers leave themselves; default: [`Hardening::Default`].
+    pub fn hardening(mut self, hardening: Hardening) -> Self {
+        self.config.hardening = hardening;
+        self
+    }
+
+    /// Where artifacts are kept; default: `stockade` in the user's cache directory. It is made if it does
+    /// not exist. A directory that others may write is not used.
+    pub fn cache_dir(mut self, path: impl AsRef<Path>) -> Self {
+        self.config.cache = CacheDir::At(path.as_ref().to_owned());
+        self
+    }
+
+    /// Compiles the module anew for this host, and keeps nothing.
+    pub fn no_cache(mut self) -> Self {
+        self.config.cache = CacheDir::Nowhere;
+        self
+    }
+
+    /// How arguments and results are encoded; default: [`Codec::Bincode`].
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.config.codec = codec;
+        self
+    }
+
+    /// Where spawned and detached calls run that were made outside a runtime; default: the runtime in which
+    /// this builder was made.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.config.runtime = Some(runtime);
+        self
+    }
+
+    /// Compiles the module, unless the cache has it, and starts the first worker.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting that makes no sense; [`Error::Io`], [`Error::InvalidModule`] and
+    /// [`Error::Compile`] are about the module; [`Error::Spawn`] about processes; [`Error::Init`] about the
+    /// module's own start code; [`Error::Unsupported`] about the system.
+    pub async fn build(self) -> Result<Host, Error> {
+        let (sender, result) = oneshot::channel();
+        // Reading, waiting for processes and locking files all block, and there may be no runtime.
+        std::thread::Builder::new()
+            .name("stockade-build".into())
+            .spawn(move || {
+                // A caller that went away drops the host, which kills its workers.
+                let _ = sender.send(self.build_blocking());
+            })?;
+        result
+            .await
+            .unwrap_or_else(|_| Err(std::io::Error::other("building the host panicked").into()))
+    }
+
+    /// The same as [`Self::build`], on this thread.
+    ///
+    /// # Errors
+    /// See [`Self::build`].
+    pub fn build_blocking(self) -> Result<Host, Error> {
+        assemble::host(&self.module, self.config)
+    }
+}

@@ -1,0 +1,110 @@
+//! A call that a worker has, as its caller holds it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use stockade_wire::slot::machine::StopReason;
+use stockade_wire::slot::{Disbelief, ReplyKind};
+
+use super::Worker;
+use crate::error::Exit;
+use crate::functions::Entry;
+use crate::spin;
+
+/// A published call. Dropping it stops the call.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    worker: Arc<Worker>,
+    id: u64,
+    published: Instant,
+    may_poll: bool,
+    over: bool,
+}
+
+/// How a published call ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The worker answered; this is a private copy.
+    Reply {
+        kind: ReplyKind,
+        payload: Vec<u8>,
+        stderr: String,
+    },
+    /// No guest code has run: dispatch it again.
+    Retry { exit: Option<Exit> },
+    /// It was stopped.
+    Stopped(StopReason),
+    /// The process died while it had the call.
+    Died { exit: Option<Exit>, stderr: String },
+    /// The worker wrote something that no honest worker writes.
+    Lie(Disbelief),
+}
+
+impl InFlight {
+    pub(super) fn new(worker: Arc<Worker>, id: u64, published: Instant, may_poll: bool) -> Self {
+        Self {
+            worker,
+            id,
+            published,
+            may_poll,
+            over: false,
+        }
+    }
+
+    pub(crate) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    pub(crate) fn published(&self) -> Instant {
+        self.published
+    }
+
+    pub(crate) fn poll(&mut self, function: &Entry, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if std::mem::take(&mut self.may_poll) && function.luck.try_it() {
+            if self.look_for_a_while() {
+                function.luck.hit()
+            } else {
+                function.luck.miss()
+            }
+        }
+        match self.worker.take(self.id, cx.waker()) {
+            Some(outcome) => {
+                self.over = true;
+                Poll::Ready(outcome)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Polls for the reply, only in the poll that published the call: for longer it would hold up the
+    /// other tasks of this thread.
+    fn look_for_a_while(&self) -> bool {
+        const LOOKS_PER_CLOCK: u32 = 64;
+        let until = self.published + spin::POLL_MAX;
+        loop {
+            for _ in 0..LOOKS_PER_CLOCK {
+                if self.worker.peek(self.id) {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+        }
+    }
+
+    /// Gives a reply buffer back for the worker's next call.
+    pub(crate) fn give_back(&self, scratch: Vec<u8>) {
+        self.worker.give_back(scratch);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.over {
+            self.worker.stop(self.id, StopReason::CallerGone);
+        }
+    }
+}

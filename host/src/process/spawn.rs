@@ -1,0 +1,168 @@
+//! Starting a process, and seeing its end.
+//!
+//! Never by SIGCHLD, `waitpid(-1)` or a process id: those belong to the application.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use stockade_wire::role::{Assignment, Role, VARIABLE};
+use stockade_wire::sys::packet;
+
+use super::Program;
+use crate::error::Exit;
+
+/// A process of ours. Dropping it kills it and waits for its end.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    stderr: OwnedFd,
+    reaped: AtomicBool,
+}
+
+impl Process {
+    /// Starts `program` in `role`.
+    ///
+    /// To be called by the supervisor thread only: the kernel kills the new process when the thread that
+    /// started it ends.
+    pub(crate) fn spawn(program: &Program, role: Role) -> io::Result<Self> {
+        let (socket, theirs) = packet::pair()?;
+        let (stderr, their_stderr) = pipe()?;
+        let assignment = Assignment {
+            role,
+            host: std::process::id(),
+        };
+        // All that is needed fits `posix_spawn`. A `pre_exec` closure would fork a possibly huge server.
+        let child = Command::new(program.exec_path())
+            .arg0("stockade-worker")
+            .env_clear()
+            .env(VARIABLE, assignment.to_value())
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(their_stderr))
+            .spawn()?;
+        let pid = child.id();
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let raw = raw.ok_or_else(|| io::Error::other("the process has no id"))?;
+        let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
+        Ok(Self {
+            pid,
+            pidfd,
+            socket,
+            stderr,
+            reaped: AtomicBool::new(false),
+        })
+    }
+
+    /// Readable once the process is dead.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Our end of the socket that is its standard input.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Sends SIGKILL. A process that is dead already is no error.
+    pub(crate) fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Runs the handler that moves the epoch.
+    pub(crate) fn interrupt(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::USR1);
+    }
+
+    /// How it ended, once it is dead; `None` also when somebody else took the exit status.
+    pub(crate) fn reap(&self) -> Option<Exit> {
+        self.reap_as(WaitIdOptions::NOHANG)
+    }
+
+    /// Kills it, unless it is dead already, and says how it ended.
+    pub(crate) fn finish(&self) -> Option<Exit> {
+        self.kill();
+        self.reap_as(WaitIdOptions::empty())
+    }
+
+    /// Takes the exit status, which is a diagnostic and no more: an application that waits for all
+    /// children, or ignores SIGCHLD, may have taken it before.
+    fn reap_as(&self, how: WaitIdOptions) -> Option<Exit> {
+        loop {
+            match rustix::process::waitid(
+                WaitId::PidFd(self.pidfd.as_fd()),
+                WaitIdOptions::EXITED | how,
+            ) {
+                Ok(Some(status)) => {
+                    self.reaped.store(true, Ordering::Relaxed);
+                    let code = status.exit_status().map(Exit::Code);
+                    return code.or_else(|| status.terminating_signal().map(Exit::Signal));
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(None) => return None,
+                Err(_) => {
+                    self.reaped.store(true, Ordering::Relaxed);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The end of what it wrote to stderr, up to what the pipe held.
+    pub(crate) fn stderr_tail(&self) -> String {
+        let mut bytes = vec![0; 64 << 10];
+        let mut len = 0;
+        while len < bytes.len() {
+            match rustix::io::read(&self.stderr, &mut bytes[len..]) {
+                Ok(n) if n > 0 => len += n,
+                _ => break,
+            }
+        }
+        String::from_utf8_lossy(&bytes[..len]).into_owned()
+    }
+
+    /// Waits until it has sent something or is dead; `false` when `until` comes first.
+    pub(crate) fn wait_for_message(&self, until: Instant) -> io::Result<bool> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return Ok(false);
+            }
+            let mut fds = [
+                PollFd::new(&self.socket, PollFlags::IN),
+                PollFd::new(&self.pidfd, PollFlags::IN),
+            ];
+            let timeout = left.try_into().ok();
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped.load(Ordering::Relaxed) {
+            self.finish();
+        }
+    }
+}
+
+/// A pipe whose ends never wait: a worker that floods it loses text, nothing else.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::pipe::PipeFlags;
+    Ok(rustix::pipe::pipe_with(
+        PipeFlags::CLOEXEC | PipeFlags::NONBLOCK,
+    )?)
+}

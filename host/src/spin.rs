@@ -1,0 +1,137 @@
+//! Whether to poll for a reply before sleeping, and for how long.
+//!
+//! A wake-up across CPUs costs tens of microseconds, a poll that fails costs its length in CPU time. So
+//! nobody polls while CPUs are short, and a function whose polls keep failing is polled for more and more
+//! rarely.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The longest poll, and about a third of what a wake-up costs.
+pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
+
+/// For how long a worker polls for its next call: long enough for a caller that makes one call after the
+/// other.
+const LINGER: Duration = Duration::from_micros(50);
+
+/// Calls that workers of this process have now.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// The CPUs that may be kept busy, or 0 where polling is never worth it.
+static CPUS: LazyLock<usize> = LazyLock::new(|| {
+    let usable = num_cpus::get();
+    // Fewer than the affinity mask has: a CPU quota. Polling would burn it, and the kernel would stop the
+    // whole container for it.
+    let affinity =
+        rustix::thread::sched_getaffinity(None).map_or(usable, |set| set.count() as usize);
+    if usable < affinity || usable < 2 {
+        0
+    } else {
+        usable
+    }
+});
+
+thread_local! {
+    /// Calls that were published from this thread and are not over.
+    static PUBLISHED_HERE: OnceCell<Arc<AtomicUsize>> = const { OnceCell::new() };
+}
+
+/// Counts a call while it runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    thread: Arc<AtomicUsize>,
+    alone: bool,
+}
+
+impl Running {
+    pub(crate) fn begin() -> Self {
+        let thread = PUBLISHED_HERE.with(|cell| Arc::clone(cell.get_or_init(Arc::default)));
+        let alone_here = thread.fetch_add(1, Ordering::Relaxed) == 0;
+        let alone = BUSY.fetch_add(1, Ordering::Relaxed) + 1 < *CPUS && alone_here;
+        Self { thread, alone }
+    }
+
+    /// Whether both sides may poll: there is a CPU for each, and no other call on this thread that the
+    /// polling would delay.
+    pub(crate) fn may_poll(&self) -> bool {
+        self.alone
+    }
+
+    /// For how many microseconds the worker may poll for the next call.
+    pub(crate) fn linger_us(&self) -> u32 {
+        if self.alone {
+            LINGER.as_micros() as u32
+        } else {
+            0
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.thread.fetch_sub(1, Ordering::Relaxed);
+        BUSY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How polling for one function has gone.
+///
+/// After `m` failures in a row the next `2^m - 1` calls are not polled for.
+#[derive(Debug, Default)]
+pub(crate) struct Luck {
+    misses: AtomicU32,
+    skip: AtomicU32,
+}
+
+const MISSES_MAX: u32 = 8;
+
+impl Luck {
+    /// Whether to poll for this call.
+    pub(crate) fn try_it(&self) -> bool {
+        match self.skip.load(Ordering::Relaxed) {
+            0 => true,
+            n => {
+                self.skip.store(n - 1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    /// A poll was answered.
+    pub(crate) fn hit(&self) {
+        if self.misses.load(Ordering::Relaxed) != 0 {
+            self.misses.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A poll was not.
+    pub(crate) fn miss(&self) {
+        let misses = (self.misses.load(Ordering::Relaxed) + 1).min(MISSES_MAX);
+        self.misses.store(misses, Ordering::Relaxed);
+        self.skip.store((1 << misses) - 1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_function_is_seldom_polled_for() {
+        let luck = Luck::default();
+        let mut polls = 0;
+        for _ in 0..10_000 {
+            if luck.try_it() {
+                polls += 1;
+                luck.miss();
+            }
+        }
+        assert!(polls < 60, "{polls} polls of 10000");
+        while !luck.try_it() {}
+        luck.hit();
+        assert!((0..100).all(|_| luck.try_it()));
+    }
+}

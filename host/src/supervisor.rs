@@ -1,0 +1,381 @@
+//! The one thread that starts processes, sees them die and keeps time.
+//!
+//! One per application, shared by all hosts: `PR_SET_PDEATHSIG` fires when the *thread* that started a
+//! process ends, so that thread must outlive every worker. It ends when the last host is gone and the last
+//! worker is reaped.
+//!
+//! It never runs code of the application, except to wake a task.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+use rustix::event::{EventfdFlags, eventfd};
+use stockade_wire::role::Role;
+
+use crate::pool::{Pool, Worker};
+use crate::process::{Process, Program};
+
+/// What can be asked of the thread.
+enum Command {
+    /// Start a worker for this pool.
+    Worker(Weak<Pool>),
+    /// Start a process and hand it over.
+    Process {
+        program: Arc<Program>,
+        role: Role,
+        reply: SyncSender<io::Result<Process>>,
+    },
+}
+
+/// What the thread shares with everybody else.
+pub(crate) struct Supervisor {
+    commands: Mutex<Vec<Command>>,
+    bell: OwnedFd,
+    epoll: OwnedFd,
+    /// When somebody wants the time to be looked at next; see [`nanos`].
+    next_due: AtomicU64,
+    timers: Mutex<Timers>,
+    hosts: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Timers {
+    wakers: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+}
+
+static CURRENT: Mutex<Option<Arc<Supervisor>>> = Mutex::new(None);
+
+/// Keeps the thread alive.
+#[derive(Debug)]
+pub(crate) struct Membership(Arc<Supervisor>);
+
+impl Membership {
+    /// Starts the thread, unless it runs already.
+    pub(crate) fn enter() -> io::Result<Self> {
+        let mut current = lock(&CURRENT);
+        if let Some(supervisor) = &*current {
+            supervisor.hosts.fetch_add(1, Ordering::Relaxed);
+            return Ok(Self(Arc::clone(supervisor)));
+        }
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(
+            &epoll,
+            &bell,
+            epoll::EventData::new_u64(BELL),
+            epoll::EventFlags::IN,
+        )?;
+        let supervisor = Arc::new(Supervisor {
+            commands: Mutex::default(),
+            bell,
+            epoll,
+            next_due: AtomicU64::new(u64::MAX),
+            timers: Mutex::default(),
+            hosts: AtomicUsize::new(1),
+        });
+        let thread = Arc::clone(&supervisor);
+        std::thread::Builder::new()
+            .name("stockade".into())
+            .spawn(move || {
+                // Its end kills every worker, and calls would wait for ever: an end in disorder must be loud.
+                if std::panic::catch_unwind(AssertUnwindSafe(|| Loop::new(thread).run())).is_err() {
+                    tracing::error!("the stockade supervisor panicked; aborting");
+                    std::process::abort();
+                }
+            })?;
+        *current = Some(Arc::clone(&supervisor));
+        Ok(Self(supervisor))
+    }
+
+    /// Starts a process on the supervisor's thread and waits for that.
+    pub(crate) fn spawn(&self, program: &Arc<Program>, role: Role) -> io::Result<Process> {
+        let (reply, spawned) = std::sync::mpsc::sync_channel(1);
+        self.0.send(Command::Process {
+            program: Arc::clone(program),
+            role,
+            reply,
+        });
+        spawned
+            .recv()
+            .map_err(|_| io::Error::other("the supervisor is gone"))?
+    }
+
+    /// Asks for one more worker. The pool is told of it, or of the failure.
+    pub(crate) fn spawn_worker(&self, pool: &Weak<Pool>) {
+        self.0.send(Command::Worker(Weak::clone(pool)));
+    }
+
+    /// Has every worker's clock looked at no later than `due`.
+    pub(crate) fn look_at(&self, due: Instant) {
+        self.0.look_at(due);
+    }
+
+    /// Has `waker` woken at `due`.
+    pub(crate) fn wake_at(&self, due: Instant, waker: Waker) -> Timer {
+        let mut timers = lock(&self.0.timers);
+        let key = (due, timers.next);
+        timers.next += 1;
+        timers.wakers.insert(key, waker);
+        drop(timers);
+        self.0.look_at(due);
+        Timer {
+            supervisor: Arc::clone(&self.0),
+            key,
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if self.0.hosts.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.ring();
+        }
+    }
+}
+
+/// A waker that is woken at its time, unless it is dropped before.
+pub(crate) struct Timer {
+    supervisor: Arc<Supervisor>,
+    key: (Instant, u64),
+}
+
+impl Timer {
+    /// Replaces the waker.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        if let Some(old) = lock(&self.supervisor.timers).wakers.get_mut(&self.key) {
+            old.clone_from(waker);
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let waker = lock(&self.supervisor.timers).wakers.remove(&self.key);
+        // The waker may be the application's code: not under the lock.
+        drop(waker);
+    }
+}
+
+impl Supervisor {
+    fn send(&self, command: Command) {
+        lock(&self.commands).push(command);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // Fails only when the counter is full, and then the thread is awake.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    fn look_at(&self, due: Instant) {
+        let due = nanos(due);
+        if due < self.next_due.fetch_min(due, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Time as a number, so that it fits an atomic.
+fn nanos(at: Instant) -> u64 {
+    static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
+    at.saturating_duration_since(*BASE)
+        .as_nanos()
+        .try_into()
+        .unwrap_or(u64::MAX - 1)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const BELL: u64 = u64::MAX;
+
+/// The descriptors of a worker that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Death = 0,
+    Socket = 1,
+    Reply = 2,
+}
+
+/// What only the thread itself touches.
+struct Loop {
+    shared: Arc<Supervisor>,
+    workers: HashMap<u64, Arc<Worker>>,
+    next_key: u64,
+}
+
+impl Loop {
+    fn new(shared: Arc<Supervisor>) -> Self {
+        Self {
+            shared,
+            workers: HashMap::new(),
+            next_key: 0,
+        }
+    }
+
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            let timeout = self.until_next_due();
+            events.clear();
+            match epoll::wait(
+                &self.shared.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => panic!("epoll_wait failed: {error}"),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    BELL => self.on_bell(),
+                    token => self.on_worker(token >> 2, token & 3),
+                }
+            }
+            self.tick();
+            if self.workers.is_empty()
+                && self.shared.hosts.load(Ordering::Relaxed) == 0
+                && self.retire()
+            {
+                return;
+            }
+        }
+    }
+
+    fn until_next_due(&self) -> Option<rustix::event::Timespec> {
+        let due = self.shared.next_due.load(Ordering::SeqCst);
+        if due == u64::MAX {
+            return None;
+        }
+        Duration::from_nanos(due.saturating_sub(nanos(Instant::now())))
+            .try_into()
+            .ok()
+    }
+
+    /// Ends the thread, unless somebody entered at the last moment.
+    fn retire(&self) -> bool {
+        let mut current = lock(&CURRENT);
+        if self.shared.hosts.load(Ordering::Relaxed) > 0 || !lock(&self.shared.commands).is_empty()
+        {
+            return false;
+        }
+        *current = None;
+        true
+    }
+
+    fn on_bell(&mut self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.shared.bell, &mut count);
+        let commands = std::mem::take(&mut *lock(&self.shared.commands));
+        for command in commands {
+            match command {
+                Command::Process {
+                    program,
+                    role,
+                    reply,
+                } => {
+                    // A receiver that went away drops the process, which kills it.
+                    let _ = reply.send(Process::spawn(&program, role));
+                }
+                Command::Worker(pool) => self.start_worker(&pool),
+            }
+        }
+    }
+
+    fn start_worker(&mut self, pool: &Weak<Pool>) {
+        let Some(pool) = pool.upgrade() else { return };
+        let key = self.next_key;
+        self.next_key += 1;
+        let started = Worker::start(&pool).and_then(|worker| {
+            let worker = Arc::new(worker);
+            self.watch(key, &worker)?;
+            Ok(worker)
+        });
+        match started {
+            Ok(worker) => {
+                pool.worker_started(&worker);
+                self.workers.insert(key, worker);
+            }
+            Err(error) => pool.worker_not_started(&error),
+        }
+    }
+
+    fn watch(&self, key: u64, worker: &Worker) -> io::Result<()> {
+        let add = |fd, watch: Watch| {
+            let token = epoll::EventData::new_u64(key << 2 | watch as u64);
+            epoll::add(&self.shared.epoll, fd, token, epoll::EventFlags::IN)
+        };
+        add(worker.process().pidfd(), Watch::Death)?;
+        add(worker.process().socket(), Watch::Socket)?;
+        add(worker.eventfd(), Watch::Reply)?;
+        Ok(())
+    }
+
+    fn on_worker(&mut self, key: u64, watch: u64) {
+        // Gone already when one wake-up brought its death and something else.
+        let Some(worker) = self.workers.get(&key) else {
+            return;
+        };
+        if watch == Watch::Reply as u64 {
+            worker.on_ring();
+        } else if watch == Watch::Socket as u64 {
+            if !worker.on_message() {
+                let _ = epoll::delete(&self.shared.epoll, worker.process().socket());
+            }
+        } else {
+            let worker = Arc::clone(worker);
+            for fd in [
+                worker.process().pidfd(),
+                worker.process().socket(),
+                worker.eventfd(),
+            ] {
+                // The socket may have been taken out before.
+                let _ = epoll::delete(&self.shared.epoll, fd);
+            }
+            self.workers.remove(&key);
+            worker.on_death();
+        }
+    }
+
+    fn tick(&self) {
+        let now = Instant::now();
+        if self.shared.next_due.load(Ordering::SeqCst) > nanos(now) {
+            return;
+        }
+        // Before the look: whoever asks for a time after this is heard.
+        self.shared.next_due.store(u64::MAX, Ordering::SeqCst);
+        for worker in self.workers.values() {
+            if let Some(due) = worker.on_time(now) {
+                self.shared.next_due.fetch_min(nanos(due), Ordering::SeqCst);
+            }
+        }
+        let mut timers = lock(&self.shared.timers);
+        let later = timers.wakers.split_off(&(now, u64::MAX));
+        let due = std::mem::replace(&mut timers.wakers, later);
+        if let Some(((next, _), _)) = timers.wakers.first_key_value() {
+            self.shared
+                .next_due
+                .fetch_min(nanos(*next), Ordering::SeqCst);
+        }
+        drop(timers);
+        due.into_values().for_each(Waker::wake);
+    }
+}
