@@ -9,6 +9,7 @@ use stockade_wire::sys::memfd;
 
 use crate::artifact::{self, Artifact, Order};
 use crate::config::Config;
+use crate::error::Shown;
 use crate::functions::Functions;
 use crate::limits::{Hardening, Interrupt, State};
 use crate::pool::{Pool, Recipe, StartError};
@@ -18,6 +19,10 @@ use crate::{Error, Host, Module, park};
 
 /// Builds a host on this thread.
 pub(crate) fn host(module: &Module, config: Config) -> Result<Host, Error> {
+    build(module, config).map_err(|error| module.blamed(error))
+}
+
+fn build(module: &Module, config: Config) -> Result<Host, Error> {
     if !cfg!(all(
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64")
@@ -47,7 +52,7 @@ pub(crate) fn host(module: &Module, config: Config) -> Result<Host, Error> {
     match start(&config, supervisor, &program, &setup, &made) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.
-            tracing::warn!(target: "stockade", %reason, "a cached artifact was refused; compiling again");
+            tracing::warn!(target: "stockade", reason = %Shown(&reason), "a cached artifact was refused; compiling again");
             let supervisor = Membership::enter()?;
             let made = artifact::renew(&supervisor, &order, &config.cache)?;
             Ok(start(&config, supervisor, &program, &setup, &made)?)

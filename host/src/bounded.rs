@@ -1,7 +1,9 @@
-//! A bound on the number of elements that a decoder hands out.
+//! Bounds on the number of elements that a decoder hands out, and on how deep they are nested.
 //!
 //! bincode's limit counts bytes, so it does not see elements that take none: ten bytes that claim 2^63
-//! values of type `()` pass it and loop for centuries. This counts every element of every sequence and map.
+//! values of type `()` pass it and loop for centuries. Nor does it count depth: some kilobytes of nested
+//! values of a recursive type use up the stack, which ends the process. Here every element of every
+//! sequence and map is counted, and every level of nesting.
 //!
 //! A layer over any serde deserializer, visitor by visitor; it changes nothing else.
 
@@ -12,25 +14,55 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// How many more elements may be read.
+/// The deepest nesting, the same that serde_json allows.
+const DEPTH_MAX: u32 = 128;
+
+/// What may still be read.
 #[derive(Debug)]
-pub(crate) struct Budget(Cell<u64>);
+pub(crate) struct Budget {
+    elements: Cell<u64>,
+    levels: Cell<u32>,
+}
 
 impl Budget {
     pub(crate) fn new(elements: u64) -> Self {
-        Self(Cell::new(elements))
+        Self {
+            elements: Cell::new(elements),
+            levels: Cell::new(DEPTH_MAX),
+        }
     }
 
     fn spend<E: Error>(&self) -> Result<(), E> {
-        match self.0.get().checked_sub(1) {
+        match self.elements.get().checked_sub(1) {
             Some(left) => {
-                self.0.set(left);
+                self.elements.set(left);
                 Ok(())
             }
             None => Err(E::custom(
                 "it claims more elements than its length can hold",
             )),
         }
+    }
+
+    /// One level down, until the guard is dropped.
+    fn enter<E: Error>(&self) -> Result<Level<'_>, E> {
+        match self.levels.get().checked_sub(1) {
+            Some(left) => {
+                self.levels.set(left);
+                Ok(Level(self))
+            }
+            None => Err(E::custom(format_args!(
+                "it is nested more than {DEPTH_MAX} levels deep"
+            ))),
+        }
+    }
+}
+
+struct Level<'a>(&'a Budget);
+
+impl Drop for Level<'_> {
+    fn drop(&mut self) {
+        self.0.levels.set(self.0.levels.get() + 1);
     }
 }
 
@@ -167,6 +199,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let _level = self.budget.enter()?;
         let deserializer = self.wrap(deserializer);
         self.inner.visit_some(deserializer)
     }
@@ -175,21 +208,25 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
         self,
         deserializer: D,
     ) -> Result<V::Value, D::Error> {
+        let _level = self.budget.enter()?;
         let deserializer = self.wrap(deserializer);
         self.inner.visit_newtype_struct(deserializer)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let _level = self.budget.enter()?;
         let access = self.wrap(access);
         self.inner.visit_seq(access)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let _level = self.budget.enter()?;
         let access = self.wrap(access);
         self.inner.visit_map(access)
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let _level = self.budget.enter()?;
         let access = self.wrap(access);
         self.inner.visit_enum(access)
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::message::{self, Failure, FailureKind, TrapKind};
+use stockade_wire::message::{Failure, FailureKind, TrapKind};
 use stockade_wire::slot::machine::StopReason;
-use stockade_wire::slot::{Disbelief, ReplyKind};
+use stockade_wire::slot::{Disbelief, Written};
 
 use crate::clock::after;
 use crate::error::{Broken, Exit, Phase};
@@ -20,10 +20,13 @@ use crate::functions::Entry;
 use crate::handle::{self, CallHandle};
 use crate::host::Shared;
 use crate::limiter::{Permit, WaitPermit};
-use crate::limits::{Codec, OnDrop};
+use crate::limits::{Codec, Interrupt, OnDrop};
 use crate::pool::{Budget, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
 use crate::supervisor::Timer;
 use crate::{Cause, Error, Limiter, Trap, codec};
+
+/// Why a call that is dispatched has its function.
+const KNOWN: &str = "an unknown function fails before it is dispatched";
 
 /// After so many workers that did not accept a call, it is given up.
 const DISPATCHES_MAX: u32 = 3;
@@ -245,6 +248,10 @@ where
                 Poll::Ready(Err(error))
             }
             Step::Begin => {
+                if let Some(elapsed) = self.is_late() {
+                    let phase = Phase::Queued;
+                    return Poll::Ready(Err(Error::Timeout { phase, elapsed }));
+                }
                 let limiter = self.limiter.as_ref().unwrap_or(&self.pool.config.limiter);
                 match limiter.acquire() {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
@@ -257,6 +264,10 @@ where
             }
             Step::Permit(place) => match place.poll(cx) {
                 Poll::Ready(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
+                // A detached call does not keep the pool in service, and is not in the pool's queue.
+                Poll::Pending if self.hold.is_none() && self.pool.is_closed_or_wakes(cx) => {
+                    Poll::Ready(Err(Error::Closed))
+                }
                 Poll::Pending => self.wait(cx),
             },
             Step::Worker(permit, place) => match place.poll(cx) {
@@ -268,10 +279,7 @@ where
                 Poll::Pending => self.wait(cx),
             },
             Step::InFlight(in_flight) => {
-                let function = self
-                    .function
-                    .as_ref()
-                    .expect("only a known function is dispatched");
+                let function = self.function.as_ref().expect(KNOWN);
                 match in_flight.poll(function, cx) {
                     Poll::Ready(outcome) => Poll::Ready(self.settle(outcome)),
                     Poll::Pending => Poll::Pending,
@@ -279,6 +287,13 @@ where
             }
             Step::Over => panic!("a call was polled after it had ended"),
         }
+    }
+
+    /// For how long the call has been awaited, if its deadline has passed before it was dispatched.
+    fn is_late(&self) -> Option<Duration> {
+        let deadline = self.deadline?;
+        let now = Instant::now();
+        (deadline <= now).then(|| self.begun.map_or(Duration::ZERO, |begun| now - begun))
     }
 
     fn find_worker(&mut self, permit: Permit) -> Result<(), Error> {
@@ -334,60 +349,63 @@ where
 
     /// Encodes the arguments straight into the worker's slot and gives it the call.
     fn dispatch(&mut self, permit: Permit, lease: Lease) -> Result<(), Error> {
-        self.waiting = None;
-        self.timer = None;
-        let function = self
-            .function
-            .as_ref()
-            .expect("only a known function is dispatched");
-        let args = self.args.as_ref().expect("kept until the call is over");
-        let mut writer = lease.worker().slot().writer();
-        codec::encode(
-            function.name(),
-            &function.info.kind,
-            self.codec,
-            args,
-            &mut writer,
-        )?;
-        let limit = self.pool.config.limits.payload_bytes;
-        let written = writer
-            .finish()
-            .map_err(|bytes| Error::PayloadTooLarge { bytes, limit })?;
+        // Over unless it is published: encoding runs the application's code, which may panic.
+        self.end();
+        let written = self.write(&lease)?;
         let run_until = self.timeout.map(|timeout| after(Instant::now(), timeout));
         let budget = Budget {
             deadline: run_until.into_iter().chain(self.deadline).min(),
             cpu_time: self.pool.config.limits.cpu_time,
         };
+        let function = self.function.as_ref().expect(KNOWN);
         match Worker::publish(lease, permit, function, written, budget) {
-            Ok(in_flight) => self.step = Step::InFlight(in_flight),
-            Err(permit) => return self.find_worker(permit),
+            Ok(in_flight) => {
+                self.step = Step::InFlight(in_flight);
+                Ok(())
+            }
+            Err(permit) => self.find_worker(permit),
         }
-        Ok(())
+    }
+
+    fn write(&self, lease: &Lease) -> Result<Written, Error> {
+        let function = self.function.as_ref().expect(KNOWN);
+        let args = self.args.as_ref().expect("kept until the call is over");
+        let (name, kind) = (function.name(), &function.info.kind);
+        let mut writer = lease.worker().slot().writer();
+        let encoded = codec::encode(name, kind, self.codec, args, &mut writer);
+        let len = writer.len();
+        let limit = self.pool.config.limits.payload_bytes;
+        let written = encoded.and_then(|()| {
+            writer
+                .finish()
+                .map_err(|bytes| Error::PayloadTooLarge { bytes, limit })
+        });
+        if written.is_err() {
+            lease.worker().request_refused(len);
+        }
+        written
     }
 
     fn settle(&mut self, outcome: Outcome) -> Result<Option<R>, Error> {
-        let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Begin) else {
+        // Over whatever happens: decoding runs the application's code, which may panic.
+        let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
             unreachable!("only a call in flight has an outcome")
         };
-        let function = self
-            .function
-            .as_ref()
-            .expect("only a known function is dispatched");
+        let function = self.function.as_ref().expect(KNOWN);
         match outcome {
-            Outcome::Reply {
-                kind: ReplyKind::Failure,
-                payload,
-                stderr,
-            } => Err(self.failure(&in_flight, function, &payload, stderr)),
-            Outcome::Reply { payload, .. } => {
-                let result =
-                    codec::decode(function.name(), &function.info.kind, self.codec, &payload);
+            Outcome::Failed { failure, stderr } => {
+                Err(self.failure(&in_flight, function, failure, stderr))
+            }
+            Outcome::Reply(payload) => {
+                let kind = &function.info.kind;
+                let result = codec::decode(function.name(), kind, self.codec, &payload);
                 in_flight.give_back(payload);
                 result.map(Some)
             }
             Outcome::Retry { exit } => {
                 self.dispatches += 1;
                 if self.dispatches < DISPATCHES_MAX {
+                    self.step = Step::Begin;
                     return Ok(None);
                 }
                 let broken = broken(&in_flight, function, Cause::Unresponsive);
@@ -404,7 +422,13 @@ where
             }),
             Outcome::Stopped(StopReason::CpuTime) => {
                 let limit = self.pool.config.limits.cpu_time.unwrap_or_default();
-                Err(broken(&in_flight, function, Cause::CpuTime { limit }).into())
+                let broken = broken(&in_flight, function, Cause::CpuTime { limit });
+                let process_died = self.pool.config.interrupt == Interrupt::KillOnly;
+                Err(Broken {
+                    process_died,
+                    ..broken
+                }
+                .into())
             }
             Outcome::Stopped(StopReason::CallerGone | StopReason::Cancelled) => Err(Error::Closed),
             Outcome::Died { exit, stderr } => {
@@ -431,13 +455,9 @@ where
         &self,
         in_flight: &InFlight,
         function: &Entry,
-        payload: &[u8],
+        Failure { kind, backtrace }: Failure,
         stderr_tail: String,
     ) -> Error {
-        let Ok(Failure { kind, backtrace }) = message::decode(payload) else {
-            in_flight.worker().condemn();
-            return disbelieved(in_flight, function, Disbelief::Failure);
-        };
         let cause = match kind {
             FailureKind::Trap(kind) => Cause::Trap(trap(kind)),
             FailureKind::Panic { message, location } => Cause::Panic { message, location },
@@ -450,7 +470,7 @@ where
             },
             FailureKind::StackOverflow => Cause::StackOverflow,
             FailureKind::Exit(code) => Cause::GuestExit(code),
-            FailureKind::Abi(what) => Cause::Protocol(format!("the guest's {what}")),
+            FailureKind::Abi(what) => Cause::Protocol(format!("by the guest's code: {what}")),
             FailureKind::ResultTooLarge { bytes } => {
                 let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                 return Error::PayloadTooLarge {
@@ -476,6 +496,11 @@ impl<A, R> Running<A, R> {
         self.timer = None;
     }
 
+    /// Whether the call waits or runs. One that never began has nothing to go on with.
+    pub(crate) fn is_under_way(&self) -> bool {
+        !matches!(self.step, Step::Failed(_) | Step::Begin | Step::Over)
+    }
+
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
@@ -493,9 +518,7 @@ where
 
 impl<A, R> Drop for Running<A, R> {
     fn drop(&mut self) {
-        // A call that never began has nothing to go on with.
-        let under_way = !matches!(self.step, Step::Failed(_) | Step::Begin | Step::Over);
-        let Some(detach) = self.detach.take().filter(|_| under_way) else {
+        let Some(detach) = self.detach.take().filter(|_| self.is_under_way()) else {
             return;
         };
         detach(Running {

@@ -149,6 +149,34 @@ mod tests {
     }
 
     #[test]
+    fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        enum Expr {
+            Neg(Box<Expr>),
+            One,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "only its shape matters")]
+        struct List(Option<Box<List>>);
+
+        let shallow: Result<Expr, _> = decode_bincode(&[0, 0, 1]);
+        let two = Expr::Neg(Box::new(Expr::Neg(Box::new(Expr::One))));
+        assert_eq!(shallow, Ok(two));
+        let deep = vec![0; 200_000];
+        assert!(
+            decode_bincode::<Expr>(&deep)
+                .unwrap_err()
+                .contains("nested")
+        );
+        let deep = vec![1; 200_000];
+        assert!(
+            decode_bincode::<List>(&deep)
+                .unwrap_err()
+                .contains("nested")
+        );
+    }
+
+    #[test]
     fn leftovers_are_an_error() {
         assert_eq!(decode_bincode::<u8>(&[1]), Ok(1));
         assert!(

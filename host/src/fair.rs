@@ -1,7 +1,7 @@
 //! A first-in-first-out queue of waiting tasks, each given at most one value.
 //!
-//! Owns only the order. A value that was given to a waiter which then leaves comes back to the caller of
-//! [`Ticket::leave`], so nothing is lost between the two.
+//! Owns only the order. A value that was given to a waiter which then leaves comes back from
+//! [`Queue::leave`], so nothing is lost between the two.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,36 +70,58 @@ impl<T> Queue<T> {
         Err(value)
     }
 
-    /// Gives up a place; the value that it had been given is returned.
-    pub(crate) fn leave(&mut self, ticket: &Ticket<T>) -> Option<T> {
-        let left = std::mem::replace(&mut *ticket.0.stage(), Stage::Left);
-        match left {
-            Stage::Waiting(_) => {
+    /// Gives up a place.
+    pub(crate) fn leave(&mut self, ticket: &Ticket<T>) -> Left<T> {
+        let stage = std::mem::replace(&mut *ticket.0.stage(), Stage::Left);
+        match stage {
+            Stage::Waiting(_waker) => {
                 self.waiting -= 1;
                 // Abandoned places are skipped by `give`; they must not pile up behind one patient waiter.
                 if self.places.len() > 2 * self.waiting + 16 {
                     self.places
                         .retain(|place| matches!(*place.stage(), Stage::Waiting(_)));
                 }
-                None
+                Left {
+                    value: None,
+                    _waker,
+                }
             }
-            Stage::Given(value) => Some(value),
-            Stage::Left => None,
+            Stage::Given(value) => Left {
+                value: Some(value),
+                _waker: None,
+            },
+            Stage::Left => Left {
+                value: None,
+                _waker: None,
+            },
         }
     }
 }
 
+/// What is left of a place that was given up. To be dropped when the queue's lock is released: a waker is
+/// the application's code.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Left<T> {
+    /// What the place had been given.
+    pub(crate) value: Option<T>,
+    _waker: Option<Waker>,
+}
+
 impl<T> Ticket<T> {
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<T> {
+        // Dropped after the lock, which is taken below.
+        let mut _replaced = None;
         let mut stage = self.0.stage();
         match std::mem::replace(&mut *stage, Stage::Left) {
             Stage::Given(value) => Poll::Ready(value),
-            Stage::Waiting(waker) => {
-                let waker = match waker {
-                    Some(waker) if waker.will_wake(cx.waker()) => waker,
-                    _ => cx.waker().clone(),
-                };
+            Stage::Waiting(Some(waker)) if waker.will_wake(cx.waker()) => {
                 *stage = Stage::Waiting(Some(waker));
+                Poll::Pending
+            }
+            Stage::Waiting(old) => {
+                _replaced = old;
+                *stage = Stage::Waiting(Some(cx.waker().clone()));
                 Poll::Pending
             }
             Stage::Left => Poll::Pending,
@@ -120,12 +142,12 @@ mod tests {
         let mut queue = Queue::new();
         let tickets: Vec<_> = (0..3).map(|_| queue.join()).collect();
         assert!(poll(&tickets[0]).is_pending());
-        assert_eq!(queue.leave(&tickets[0]), None);
+        assert_eq!(queue.leave(&tickets[0]).value, None);
         assert!(queue.give('a').is_ok());
         assert_eq!(queue.waiting(), 1);
         assert_eq!(poll(&tickets[1]), Poll::Ready('a'));
         assert!(queue.give('b').is_ok());
-        assert_eq!(queue.leave(&tickets[2]), Some('b'));
+        assert_eq!(queue.leave(&tickets[2]).value, Some('b'));
         assert_eq!(queue.give('c').unwrap_err(), 'c');
     }
 
@@ -135,7 +157,7 @@ mod tests {
         let _patient = queue.join();
         for _ in 0..10_000 {
             let ticket = queue.join();
-            queue.leave(&ticket);
+            let _ = queue.leave(&ticket);
         }
         assert!(queue.places.len() < 100);
         assert_eq!(queue.waiting(), 1);

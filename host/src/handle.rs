@@ -19,6 +19,7 @@ use crate::park;
 ///
 /// Dropping it cancels the call, unless it was made with [`crate::OnDrop::Detach`].
 #[derive(Debug)]
+#[must_use = "dropping a handle cancels its call"]
 pub struct CallHandle<R> {
     result: oneshot::Receiver<Result<R, Error>>,
     signal: Arc<Signal>,
@@ -87,18 +88,26 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        *self
-            .signal
-            .waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        let new = Some(cx.waker().clone());
+        let waker = &self.signal.waker;
+        // Dropped after the lock: a waker is the application's code.
+        let _old = std::mem::replace(
+            &mut *waker.lock().unwrap_or_else(PoisonError::into_inner),
+            new,
+        );
+        let signal = Arc::clone(&self.signal);
         let Some(running) = &mut self.running else {
             return Poll::Ready(());
         };
-        let result = match Pin::new(running).poll(cx) {
-            Poll::Ready(result) => result,
-            Poll::Pending if self.signal.cancelled.load(Ordering::SeqCst) => Err(Error::Cancelled),
-            Poll::Pending => return Poll::Pending,
+        let cancelled = || signal.cancelled.load(Ordering::SeqCst);
+        let result = if cancelled() && !running.is_under_way() {
+            Err(Error::Cancelled)
+        } else {
+            match Pin::new(running).poll(cx) {
+                Poll::Ready(result) => result,
+                Poll::Pending if cancelled() => Err(Error::Cancelled),
+                Poll::Pending => return Poll::Pending,
+            }
         };
         // Before the result is known: whoever sees it finds the call stopped.
         self.running = None;

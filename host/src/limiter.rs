@@ -152,8 +152,8 @@ impl Drop for WaitPermit {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
-        let given = self.shared.lock().queue.leave(&ticket);
-        if given.is_some() {
+        let left = self.shared.lock().queue.leave(&ticket);
+        if left.value.is_some() {
             self.shared.give_back();
         }
     }

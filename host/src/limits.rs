@@ -19,8 +19,8 @@ pub struct Limits {
     /// The longest encoded arguments and the longest encoded result in bytes; 64 MiB by default, 2 GiB at
     /// most.
     pub payload_bytes: usize,
-    /// How many bytes of stdout and of stderr are kept per call, the last ones; 64 KiB by default. A guest
-    /// may write more; that is lost and does not fail.
+    /// How many bytes of stdout and of stderr are kept per call, the last ones, rounded up to pages of
+    /// 4 KiB; 64 KiB by default. A guest may write more; that is lost and does not fail.
     pub output_bytes: usize,
     /// The longest module in bytes; 64 MiB by default.
     pub module_bytes: usize,

@@ -39,6 +39,18 @@ impl Module {
         Self::from_bytes(text)
     }
 
+    /// The error of a host for this module, with the file that is to blame.
+    pub(crate) fn blamed(&self, mut error: Error) -> Error {
+        if let (
+            Source::File(path),
+            Error::InvalidModule { reason } | Error::Compile { reason } | Error::Init { reason },
+        ) = (&self.0, &mut error)
+        {
+            *reason = format!("{}: {reason}", path.display());
+        }
+        error
+    }
+
     /// Its bytes, at most `limit` of them.
     pub(crate) fn read(&self, limit: usize) -> Result<Arc<Vec<u8>>, Error> {
         let bytes = match &self.0 {

@@ -1,10 +1,14 @@
 //! Where a guest's stdout and stderr go.
 
+use std::collections::VecDeque;
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use stockade_wire::slot::Output as Tail;
 
 use crate::error::Shown;
+use crate::functions::Entry;
 use crate::wasi::Output;
 
 /// What one call wrote.
@@ -28,6 +32,61 @@ impl Written {
                 Output::Tracing => trace(stream, tail, function, worker),
             }
         }
+    }
+}
+
+/// Output of calls whose callers are gone, waiting for a thread to deliver it.
+#[derive(Default)]
+struct Backlog {
+    waiting: VecDeque<Late>,
+    /// Whether a thread delivers.
+    served: bool,
+}
+
+struct Late {
+    written: Written,
+    to: [Output; 2],
+    function: Arc<Entry>,
+    worker: u64,
+}
+
+/// More than this waits only when the application's stdout or subscriber is stuck; then it is dropped.
+const BACKLOG_MAX: usize = 256;
+
+static BACKLOG: LazyLock<Mutex<Backlog>> = LazyLock::new(Mutex::default);
+
+/// Delivers from another thread, which ends when there is nothing left: the supervisor must never run a
+/// subscriber or write to a stream, either of which may wait for ever.
+pub(crate) fn deliver_later(written: Written, to: [Output; 2], function: Arc<Entry>, worker: u64) {
+    let late = Late {
+        written,
+        to,
+        function,
+        worker,
+    };
+    let mut backlog = BACKLOG.lock().unwrap_or_else(PoisonError::into_inner);
+    if backlog.waiting.len() < BACKLOG_MAX {
+        backlog.waiting.push_back(late);
+    }
+    if !backlog.served {
+        let thread = std::thread::Builder::new().name("stockade-output".into());
+        backlog.served = thread.spawn(serve_backlog).is_ok();
+    }
+}
+
+fn serve_backlog() {
+    loop {
+        let mut backlog = BACKLOG.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(late) = backlog.waiting.pop_front() else {
+            backlog.served = false;
+            return;
+        };
+        drop(backlog);
+        // A subscriber that panics is the application's bug, and no reason to lose what others print.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            late.written
+                .deliver(late.to, late.function.name(), late.worker);
+        }));
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! It never runs code of the application, except to wake a task.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, eventfd};
 use stockade_wire::role::Role;
+use stockade_wire::sys::fork;
 
 use crate::pool::{Pool, Worker};
 use crate::process::{Process, Program};
@@ -37,13 +38,14 @@ enum Command {
 
 /// What the thread shares with everybody else.
 pub(crate) struct Supervisor {
-    commands: Mutex<Vec<Command>>,
+    commands: Mutex<VecDeque<Command>>,
     bell: OwnedFd,
     epoll: OwnedFd,
     /// When somebody wants the time to be looked at next; see [`nanos`].
     next_due: AtomicU64,
     timers: Mutex<Timers>,
     hosts: AtomicUsize,
+    owner: u32,
 }
 
 #[derive(Default)]
@@ -62,7 +64,11 @@ impl Membership {
     /// Starts the thread, unless it runs already.
     pub(crate) fn enter() -> io::Result<Self> {
         let mut current = lock(&CURRENT);
-        if let Some(supervisor) = &*current {
+        // A fork of the application has the parent's memory, but not its threads.
+        if let Some(supervisor) = current
+            .as_ref()
+            .filter(|found| found.owner == fork::generation())
+        {
             supervisor.hosts.fetch_add(1, Ordering::Relaxed);
             return Ok(Self(Arc::clone(supervisor)));
         }
@@ -81,6 +87,7 @@ impl Membership {
             next_due: AtomicU64::new(u64::MAX),
             timers: Mutex::default(),
             hosts: AtomicUsize::new(1),
+            owner: fork::generation(),
         });
         let thread = Arc::clone(&supervisor);
         std::thread::Builder::new()
@@ -151,9 +158,12 @@ pub(crate) struct Timer {
 impl Timer {
     /// Replaces the waker.
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        if let Some(old) = lock(&self.supervisor.timers).wakers.get_mut(&self.key) {
-            old.clone_from(waker);
-        }
+        let new = waker.clone();
+        // A waker is the application's code: it is dropped when the lock is released.
+        let _old = lock(&self.supervisor.timers)
+            .wakers
+            .get_mut(&self.key)
+            .map(|old| std::mem::replace(old, new));
     }
 }
 
@@ -167,7 +177,7 @@ impl Drop for Timer {
 
 impl Supervisor {
     fn send(&self, command: Command) {
-        lock(&self.commands).push(command);
+        lock(&self.commands).push_back(command);
         self.ring();
     }
 
@@ -265,9 +275,10 @@ impl Loop {
         if due == u64::MAX {
             return None;
         }
-        Duration::from_nanos(due.saturating_sub(nanos(Instant::now())))
-            .try_into()
-            .ok()
+        // Longer waits need a system call that older kernels lack.
+        const WAIT_MAX: Duration = Duration::from_secs(60 * 60 * 24);
+        let left = Duration::from_nanos(due.saturating_sub(nanos(Instant::now())));
+        left.min(WAIT_MAX).try_into().ok()
     }
 
     /// Ends the thread, unless somebody entered at the last moment.
@@ -284,19 +295,24 @@ impl Loop {
     fn on_bell(&mut self) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.shared.bell, &mut count);
-        let commands = std::mem::take(&mut *lock(&self.shared.commands));
-        for command in commands {
-            match command {
-                Command::Process {
-                    program,
-                    role,
-                    reply,
-                } => {
-                    // A receiver that went away drops the process, which kills it.
-                    let _ = reply.send(Process::spawn(&program, role));
-                }
-                Command::Worker(pool) => self.start_worker(&pool),
+        // One a turn: starting a process takes a millisecond, and timers and replies wait meanwhile.
+        let mut commands = lock(&self.shared.commands);
+        let command = commands.pop_front();
+        if !commands.is_empty() {
+            self.shared.ring();
+        }
+        drop(commands);
+        match command {
+            Some(Command::Process {
+                program,
+                role,
+                reply,
+            }) => {
+                // A receiver that went away drops the process, which kills it.
+                let _ = reply.send(Process::spawn(&program, role));
             }
+            Some(Command::Worker(pool)) => self.start_worker(&pool),
+            None => {}
         }
     }
 
@@ -351,6 +367,8 @@ impl Loop {
                 let _ = epoll::delete(&self.shared.epoll, fd);
             }
             self.workers.remove(&key);
+            // Its last words first: they say why it ended.
+            worker.on_message();
             worker.on_death();
         }
     }

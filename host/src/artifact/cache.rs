@@ -7,10 +7,10 @@
 
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -138,13 +138,15 @@ impl Cache {
 
     /// Writes a file whole or not at all.
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Two containers may share the directory and number their processes alike.
+        let unique = RandomState::new().build_hasher().finish();
         let temporary = self
             .dir
-            .join(format!(".new-{}-{count}", std::process::id()));
-        let written = open_for_writing(&temporary, true)
-            .and_then(|mut file| parts.iter().try_for_each(|part| file.write_all(part)))
+            .join(format!(".new-{}-{unique:016x}", std::process::id()));
+        let mut file = open_for_writing(&temporary, true)?;
+        let written = parts
+            .iter()
+            .try_for_each(|part| file.write_all(part))
             .and_then(|()| std::fs::rename(&temporary, path));
         if written.is_err() {
             let _ = std::fs::remove_file(&temporary);

@@ -15,8 +15,12 @@ use crate::clock::after;
 use crate::process::Process;
 use crate::supervisor::Membership;
 
-/// Native code is larger than wasm, but not by more than this.
-const GROWTH_MAX: u64 = 64;
+/// Native code is some three times as large as wasm. A compiler that was taken over by its module may hand
+/// in anything, and the host's memory must hold it.
+const GROWTH_MAX: u64 = 16;
+
+/// Whatever the module's length.
+const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 
 /// A small module's artifact is mostly fixed cost.
 const ARTIFACT_BYTES_MIN: u64 = 16 << 20;
@@ -71,7 +75,8 @@ pub(super) fn compile(
     };
     // Dead before the file is read, so the file cannot change any more.
     drop(process);
-    let limit = (order.module.len() as u64 * GROWTH_MAX).max(ARTIFACT_BYTES_MIN);
+    let limit =
+        (order.module.len() as u64 * GROWTH_MAX).clamp(ARTIFACT_BYTES_MIN, ARTIFACT_BYTES_MAX);
     let end = code.checked_add(info).filter(|end| *end <= limit);
     let end = end.ok_or_else(|| Error::Compile {
         reason: format!("the artifact exceeds {limit} bytes"),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use stockade_wire::message::Failure;
+use stockade_wire::slot::Disbelief;
 use stockade_wire::slot::machine::StopReason;
-use stockade_wire::slot::{Disbelief, ReplyKind};
 
 use super::Worker;
 use crate::error::Exit;
@@ -26,11 +27,9 @@ pub(crate) struct InFlight {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The worker answered; this is a private copy.
-    Reply {
-        kind: ReplyKind,
-        payload: Vec<u8>,
-        stderr: String,
-    },
+    Reply(Vec<u8>),
+    /// The guest failed.
+    Failed { failure: Failure, stderr: String },
     /// No guest code has run: dispatch it again.
     Retry { exit: Option<Exit> },
     /// It was stopped.
@@ -104,7 +103,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if !self.over {
-            self.worker.stop(self.id, StopReason::CallerGone);
+            self.worker.abandon(self.id);
         }
     }
 }

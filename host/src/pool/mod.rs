@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use stockade_wire::message::WorkerSetup;
 use stockade_wire::slot::Geometry;
+use stockade_wire::sys::fork;
 
 pub(crate) use in_flight::{InFlight, Outcome};
 pub(crate) use worker::{Budget, Worker};
@@ -42,6 +43,8 @@ pub(crate) struct Pool {
     recipe: Recipe,
     next_worker: AtomicU64,
     myself: Weak<Pool>,
+    /// In a fork of the application the workers are the parent's.
+    owner: u32,
     state: Mutex<State>,
 }
 
@@ -58,6 +61,8 @@ struct State {
     /// Calls that wait for a worker.
     queue: Queue<Result<Arc<Worker>, StartError>>,
     closed: bool,
+    /// Of detached calls that wait for a permit.
+    to_wake_on_close: Vec<Waker>,
 }
 
 /// Why a worker did not come up.
@@ -93,6 +98,7 @@ impl Pool {
             recipe,
             next_worker: AtomicU64::new(1),
             myself: Weak::clone(myself),
+            owner: fork::generation(),
             state: Mutex::new(State {
                 idle: Vec::new(),
                 alive: Vec::new(),
@@ -100,6 +106,7 @@ impl Pool {
                 coming: 0,
                 queue: Queue::new(),
                 closed: false,
+                to_wake_on_close: Vec::new(),
             }),
         })
     }
@@ -120,6 +127,7 @@ impl Pool {
     pub(crate) fn acquire(self: &Arc<Self>) -> Result<Lease, WaitWorker> {
         let mut state = self.lock();
         if state.queue.waiting() == 0
+            && self.owner == fork::generation()
             && let Some(worker) = state.idle.pop()
         {
             return Ok(Lease {
@@ -128,7 +136,7 @@ impl Pool {
             });
         }
         let ticket = state.queue.join();
-        if state.closed {
+        if state.closed || self.owner != fork::generation() {
             let _told = state.queue.give(Err(StartError::Error(Error::Closed)));
         }
         self.start_what_is_wanted(&mut state);
@@ -141,6 +149,7 @@ impl Pool {
     /// Starts as many workers as calls wait for one, within what is allowed.
     fn start_what_is_wanted(&self, state: &mut State) {
         while !state.closed
+            && self.owner == fork::generation()
             && state.coming < state.queue.waiting()
             && state.alive.len() + state.ordered < self.config.workers
         {
@@ -156,7 +165,8 @@ impl Pool {
     }
 
     fn release_locked(&self, mut state: MutexGuard<'_, State>, worker: Arc<Worker>) {
-        if state.closed {
+        // A worker may die while a call that then fails to encode has it.
+        if state.closed || worker.is_dead() {
             return;
         }
         match state.queue.give(Ok(worker)) {
@@ -219,6 +229,19 @@ impl Pool {
         self.start_what_is_wanted(&mut state);
     }
 
+    /// Whether the pool is closed; if not, the task is woken when it is.
+    pub(crate) fn is_closed_or_wakes(&self, cx: &Context<'_>) -> bool {
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        if !state.closed {
+            state
+                .to_wake_on_close
+                .retain(|other| !other.will_wake(&waker));
+            state.to_wake_on_close.push(waker);
+        }
+        state.closed
+    }
+
     /// Whether workers are on their way up.
     pub(crate) fn is_starting(&self) -> bool {
         self.lock().coming > 0
@@ -244,7 +267,7 @@ impl Pool {
         state.closed = true;
         let workers = std::mem::take(&mut state.alive);
         state.idle.clear();
-        let mut wakers = Vec::new();
+        let mut wakers = std::mem::take(&mut state.to_wake_on_close);
         while let Ok(waker) = state.queue.give(Err(StartError::Error(Error::Closed))) {
             wakers.extend(waker);
         }
@@ -309,8 +332,8 @@ impl Drop for WaitWorker {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
-        let given = self.pool.lock().queue.leave(&ticket);
-        if let Some(Ok(worker)) = given {
+        let left = self.pool.lock().queue.leave(&ticket);
+        if let Some(Ok(worker)) = left.value {
             self.pool.release(worker);
         }
     }

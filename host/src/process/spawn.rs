@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use stockade_wire::role::{Assignment, Role, VARIABLE};
-use stockade_wire::sys::packet;
+use stockade_wire::sys::{fork, packet};
 
 use super::Program;
 use crate::error::Exit;
@@ -24,6 +24,8 @@ pub(crate) struct Process {
     pidfd: OwnedFd,
     socket: OwnedFd,
     stderr: OwnedFd,
+    /// A copy of this in a fork of the application is not that process's to kill.
+    owner: u32,
     reaped: AtomicBool,
 }
 
@@ -40,7 +42,7 @@ impl Process {
             host: std::process::id(),
         };
         // All that is needed fits `posix_spawn`. A `pre_exec` closure would fork a possibly huge server.
-        let child = Command::new(program.exec_path())
+        let mut child = Command::new(program.exec_path())
             .arg0("stockade-worker")
             .env_clear()
             .env(VARIABLE, assignment.to_value())
@@ -51,14 +53,16 @@ impl Process {
             .stderr(Stdio::from(their_stderr))
             .spawn()?;
         let pid = child.id();
-        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let raw = raw.ok_or_else(|| io::Error::other("the process has no id"))?;
-        let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty())?;
+        let pidfd = open_pidfd(pid).inspect_err(|_| {
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
         Ok(Self {
             pid,
             pidfd,
             socket,
             stderr,
+            owner: fork::generation(),
             reaped: AtomicBool::new(false),
         })
     }
@@ -73,13 +77,23 @@ impl Process {
         self.socket.as_fd()
     }
 
+    fn is_ours(&self) -> bool {
+        self.owner == fork::generation()
+    }
+
     /// Sends SIGKILL. A process that is dead already is no error.
     pub(crate) fn kill(&self) {
+        if !self.is_ours() {
+            return;
+        }
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     /// Runs the handler that moves the epoch.
     pub(crate) fn interrupt(&self) {
+        if !self.is_ours() {
+            return;
+        }
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::USR1);
     }
 
@@ -153,10 +167,16 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.reaped.load(Ordering::Relaxed) {
+        if self.is_ours() && !self.reaped.load(Ordering::Relaxed) {
             self.finish();
         }
     }
+}
+
+fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("the process has no id"))?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// A pipe whose ends never wait: a worker that floods it loses text, nothing else.

@@ -258,15 +258,26 @@ impl HostSlot {
         reply::OUTPUT_TOTALS.map(|total| self.reply.load_u64(total))
     }
 
-    /// Gives back the memory of payloads and output. Only while the worker has no call.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the memory is then kept.
-    pub fn release_pages(&self) -> io::Result<()> {
-        self.request
-            .release(request::PAYLOAD, self.request.len() - request::PAYLOAD)?;
-        self.reply
-            .release(reply::RINGS, self.reply.len() - reply::RINGS)
+    /// Gives back a part of the memory of payloads and output, from `progress` (0 at first) on, and says
+    /// where to go on; `None` when all is given back. Only while the worker has no call.
+    #[must_use]
+    pub fn release_pages(&self, progress: usize) -> Option<usize> {
+        /// About a millisecond's worth.
+        const STEP: usize = 4 << 20;
+        let mut more = false;
+        for (memory, begin) in [
+            (&self.request, request::PAYLOAD),
+            (&self.reply, reply::RINGS),
+        ] {
+            let from = begin + progress;
+            if from < memory.len() {
+                let len = STEP.min(memory.len() - from);
+                // Refused only by kernels without hole punching; the memory is then kept.
+                let _ = memory.release(from, len);
+                more |= from + len < memory.len();
+            }
+        }
+        more.then_some(progress + STEP)
     }
 }
 
@@ -319,6 +330,13 @@ impl RequestWriter<'_> {
             memory.copy_in(request::PAYLOAD, &self.inline[..self.len]);
         }
         memory.copy_in(request::PAYLOAD + self.len, bytes);
+    }
+
+    /// How many bytes have been written, those that did not fit included.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no caller asks")]
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// The request, or its length in bytes when it is longer than a payload may be.

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The unit of protection and release; a multiple of every page size we run on is not needed, because
-/// both sides map whole files.
+/// Where long payloads begin and what they are rounded to. Where pages are larger, a little less is given
+/// back to the kernel.
 const PAGE: usize = 4096;
 
 /// Words of the request memory.

@@ -176,15 +176,23 @@ impl Mapping {
         unsafe { copy(to, from.as_ptr(), from.len()) }
     }
 
-    /// Gives the memory of whole pages in this range back to the kernel, for every process that maps the
+    /// Gives the memory of the whole pages in this range back to the kernel, for every process that maps the
     /// file; they read as zeros afterwards.
     ///
     /// # Errors
-    /// When the kernel refuses, as it does for a range that is not page-aligned.
+    /// When the kernel refuses.
+    ///
+    /// # Panics
+    /// When the range does not lie in the mapping.
     pub fn release(&self, offset: usize, len: usize) -> io::Result<()> {
-        let start = self.at(offset, len);
-        // SAFETY: the pages stay mapped and stay plain bytes; nothing holds a reference to their content.
-        unsafe { rustix::mm::madvise(start.cast(), len, Advice::LinuxRemove)? };
+        let page = rustix::param::page_size();
+        let first = offset.next_multiple_of(page);
+        let end = (offset + len) / page * page;
+        if first < end {
+            let start = self.at(first, end - first);
+            // SAFETY: the pages stay mapped and stay plain bytes; nothing refers to their content.
+            unsafe { rustix::mm::madvise(start.cast(), end - first, Advice::LinuxRemove)? };
+        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod cpu;
 pub mod doorbell;
+pub mod fork;
 pub mod mapping;
 pub mod memfd;
 pub mod packet;

@@ -1,0 +1,84 @@
+//! The host's notes on the call that a worker has.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use stockade_wire::sys::cpu;
+
+use crate::clock;
+use crate::functions::Entry;
+use crate::limiter::Permit;
+use crate::spin::Running;
+
+/// What one call may use.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Budget {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) cpu_time: Option<Duration>,
+}
+
+/// A call that a worker has.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) function: Arc<Entry>,
+    /// Of the caller, if it sleeps.
+    pub(super) waker: Option<Waker>,
+    pub(super) clocks: Clocks,
+    /// Held for what their drop does, when the worker is provably free.
+    pub(super) _permit: Permit,
+    pub(super) _running: Running,
+}
+
+/// What may happen to a call by time alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    /// It is taken back if it has not been accepted by then.
+    pub(super) accept_by: Option<Instant>,
+    /// It is stopped then.
+    pub(super) deadline: Option<Instant>,
+    /// Its worker, which was told to stop it, is killed then.
+    pub(super) grace_until: Option<Instant>,
+    pub(super) cpu: Option<CpuClock>,
+}
+
+impl Clocks {
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let cpu = self.cpu.map(|cpu| cpu.look_at);
+        let all = [self.accept_by, self.deadline, self.grace_until, cpu];
+        all.into_iter().flatten().min()
+    }
+}
+
+/// The CPU time that a call may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CpuClock {
+    /// What the process will have used then.
+    until: Duration,
+    pub(super) look_at: Instant,
+}
+
+impl CpuClock {
+    /// Starts now. `None` when the process is gone, whose death will be noticed.
+    pub(super) fn start(pid: u32, limit: Duration, now: Instant) -> Option<Self> {
+        let used = cpu::process_cpu_time(pid)?;
+        Some(Self {
+            until: used.saturating_add(limit),
+            look_at: clock::after(now, limit),
+        })
+    }
+
+    /// When to look again; `None` when the time is used up.
+    pub(super) fn look(self, pid: u32, now: Instant) -> Option<Self> {
+        let used = cpu::process_cpu_time(pid)?;
+        let left = self
+            .until
+            .checked_sub(used)
+            .filter(|left| !left.is_zero())?;
+        // One thread cannot use CPU time faster than time passes.
+        Some(Self {
+            look_at: clock::after(now, left),
+            ..self
+        })
+    }
+}

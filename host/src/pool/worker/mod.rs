@@ -1,0 +1,583 @@
+//! One worker process and the one call that it may have.
+//!
+//! Everything that happens to a worker goes through its [`Machine`], under its one lock, and what the
+//! machine orders is done before that lock is released: so a SIGKILL meant for one call never meets the
+//! next. Wakers, permits, output and the pool are touched only after the lock is released.
+
+mod call;
+mod clocks;
+mod startup;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+use stockade_wire::message::{self, Failure, StopBy};
+use stockade_wire::role::Role;
+use stockade_wire::slot::machine::{
+    Machine, Order, Reply, Resolution, Step, StopReason, StopStyle,
+};
+use stockade_wire::slot::{Disbelief, Head, HostSlot, ReplyKind, Seen, Written};
+use stockade_wire::sys::packet;
+
+pub(crate) use self::call::Budget;
+use self::call::{Call, Clocks, CpuClock};
+use self::startup::Startup;
+use super::in_flight::{InFlight, Outcome};
+use super::{Lease, Pool};
+use crate::clock;
+use crate::error::Exit;
+use crate::functions::Entry;
+use crate::limiter::Permit;
+use crate::output;
+use crate::process::Process;
+use crate::spin::Running;
+use crate::stats::{WorkerState, WorkerStats};
+
+/// A worker that has not accepted its call by then does not run: it is stopped, or starved.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Between calls a worker may have to run the module's start code, which took this many times less when it
+/// was measured.
+const START_CODE_SLACK: u32 = 3;
+
+/// Memory that a payload touched is given back after this time without a call.
+const KEEP_PAGES: Duration = Duration::from_secs(1);
+
+/// A payload up to this length leaves too little behind to bother.
+const PAGES_WORTH_RELEASING: usize = 64 << 10;
+
+/// A buffer for replies is kept from call to call up to this length.
+const SCRATCH_KEPT: usize = 256 << 10;
+
+/// A worker rings at most once a call, and the rings of calls that were answered without it may come late.
+/// More of them than this, without a reply, are noise made on purpose.
+const EMPTY_RINGS_MAX: u8 = 8;
+
+/// One worker process.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: u64,
+    process: Process,
+    slot: HostSlot,
+    eventfd: OwnedFd,
+    pool: Weak<Pool>,
+    interrupt_grace: Duration,
+    dead: AtomicBool,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug)]
+struct Record {
+    machine: Machine,
+    startup: Startup,
+    accept_within: Duration,
+    call: Option<Call>,
+    /// What was decided for callers that have not looked yet.
+    settled: Vec<(u64, Outcome)>,
+    scratch: Vec<u8>,
+    /// What the output counters read when they were last looked at.
+    output_totals: [u64; 2],
+    /// How often the worker has rung for nothing since its newest call was published.
+    empty_rings: u8,
+    pages_touched: bool,
+    /// When to give back pages, and from where on.
+    release_pages: Option<(Instant, usize)>,
+}
+
+/// What was seen of the worker when a step was taken.
+#[derive(Debug)]
+enum LastWord {
+    Nothing,
+    Reply(Head),
+    Failure(Head, Failure),
+    Lie(Disbelief),
+    Death(Option<Exit>),
+}
+
+/// What is left to do when the lock is released.
+#[derive(Debug, Default)]
+#[must_use]
+struct After {
+    wake: Option<Waker>,
+    over: Option<Call>,
+    release: bool,
+    output: Option<(Arc<Entry>, output::Written)>,
+}
+
+impl Worker {
+    /// Starts a worker's process and tells it what to be.
+    pub(crate) fn start(pool: &Arc<Pool>) -> io::Result<Self> {
+        let recipe = pool.recipe();
+        let id = pool.next_worker_id();
+        let (slot, memories) = HostSlot::new(recipe.geometry)?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let process = Process::spawn(&recipe.program, Role::Worker)?;
+        let mut setup = recipe.setup.clone();
+        setup.worker = id;
+        let fds = [
+            memories[0].as_fd(),
+            memories[1].as_fd(),
+            eventfd.as_fd(),
+            recipe.artifact.as_fd(),
+        ];
+        match packet::send(process.socket(), &message::encode(&setup), &fds) {
+            // Dead already: its death will say why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            other => other?,
+        }
+        let style = match setup.stop {
+            StopBy::Epoch => StopStyle::Interrupt,
+            StopBy::Kill => StopStyle::Kill,
+        };
+        let until = clock::after(Instant::now(), pool.config.spawn_timeout);
+        pool.supervisor.look_at(until);
+        Ok(Self {
+            id,
+            process,
+            slot,
+            eventfd,
+            pool: Arc::downgrade(pool),
+            interrupt_grace: pool.config.interrupt_grace,
+            dead: AtomicBool::new(false),
+            record: Mutex::new(Record {
+                machine: Machine::new(style),
+                startup: Startup::Silent { until },
+                accept_within: ACCEPT_WITHIN,
+                call: None,
+                settled: Vec::new(),
+                scratch: Vec::new(),
+                output_totals: [0; 2],
+                empty_rings: 0,
+                pages_touched: false,
+                release_pages: None,
+            }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub(crate) fn eventfd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+
+    pub(crate) fn slot(&self) -> &HostSlot {
+        &self.slot
+    }
+
+    /// Whether the process is known to be dead. Set before the pool is told.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Gives a written request to the worker. The permit comes back when that is not possible, because the
+    /// worker has died or is about to.
+    pub(crate) fn publish(
+        lease: Lease,
+        permit: Permit,
+        function: &Arc<Entry>,
+        written: Written,
+        budget: Budget,
+    ) -> Result<InFlight, Permit> {
+        let worker = Arc::clone(lease.worker());
+        let mut record = worker.lock();
+        let Some(id) = record.machine.publish() else {
+            // Its death is on the way to the pool, so it must not go back there.
+            drop(record);
+            let _dying = lease.published();
+            return Err(permit);
+        };
+        let running = Running::begin();
+        let (may_poll, linger_us) = (running.may_poll(), running.linger_us());
+        let published = Instant::now();
+        let clocks = Clocks {
+            accept_by: Some(published + record.accept_within),
+            deadline: budget.deadline,
+            grace_until: None,
+            cpu: (budget.cpu_time)
+                .and_then(|limit| CpuClock::start(worker.pid(), limit, published)),
+        };
+        record.empty_rings = 0;
+        record.release_pages = None;
+        record.pages_touched |= written.len() > PAGES_WORTH_RELEASING;
+        record.call = Some(Call {
+            function: Arc::clone(function),
+            waker: None,
+            clocks,
+            _permit: permit,
+            _running: running,
+        });
+        let export = function.info.export;
+        worker.slot.publish(id, export, linger_us, written);
+        drop(record);
+        let worker = lease.published();
+        if let (Some(pool), Some(due)) = (worker.pool.upgrade(), clocks.next_due()) {
+            pool.supervisor.look_at(due);
+        }
+        Ok(InFlight::new(worker, id, published, may_poll))
+    }
+
+    /// A request of this length was written and never published.
+    pub(crate) fn request_refused(&self, len: usize) {
+        let mut record = self.lock();
+        record.pages_touched |= len > PAGES_WORTH_RELEASING;
+        self.release_pages_later(&mut record);
+    }
+
+    fn release_pages_later(&self, record: &mut Record) {
+        if record.pages_touched {
+            let at = Instant::now() + KEEP_PAGES;
+            record.release_pages = Some((at, 0));
+            if let Some(pool) = self.pool.upgrade() {
+                pool.supervisor.look_at(at);
+            }
+        }
+    }
+
+    /// Looks for the reply to call `id` without the lock; what it finds is for [`Self::take`] to judge.
+    #[inline]
+    pub(super) fn peek(&self, id: u64) -> bool {
+        self.slot.look(id) != Seen::Nothing
+    }
+
+    /// The outcome of call `id`, for its caller; `waker` is kept when there is none yet.
+    pub(super) fn take(self: &Arc<Self>, id: u64, waker: &Waker) -> Option<Outcome> {
+        let mut record = self.lock();
+        if let Some(at) = record.settled.iter().position(|(of, _)| *of == id) {
+            return Some(record.settled.swap_remove(at).1);
+        }
+        debug_assert!(record.machine.is_running(id));
+        let mut step = self.look(&mut record);
+        let mut replaced = None;
+        if step.is_none() {
+            if let Some(call) = &mut record.call
+                && !call.waker.as_ref().is_some_and(|old| old.will_wake(waker))
+            {
+                replaced = call.waker.replace(waker.clone());
+            }
+            self.slot.arm(id);
+            step = self.look(&mut record);
+        }
+        let taken = step.map(|(step, last)| self.carry_out(&mut record, step, last));
+        drop(record);
+        drop(replaced);
+        let (outcome, after) = taken?;
+        let output = self.finish(after);
+        if let Some((written, to, function)) = output {
+            written.deliver(to, function.name(), self.id);
+        }
+        outcome
+    }
+
+    /// The reply in the slot, if there is one, and what it means.
+    fn look(&self, record: &mut Record) -> Option<(Step, LastWord)> {
+        let last = self.last_word(record)?;
+        let step = match &last {
+            LastWord::Reply(head) | LastWord::Failure(head, _) => {
+                record.machine.replied(reply_of(*head))
+            }
+            _ => record.machine.lied(),
+        };
+        Some((step, last))
+    }
+
+    /// What the slot says about the current call, checked, without acting on it.
+    fn last_word(&self, record: &Record) -> Option<LastWord> {
+        let id = record.machine.id();
+        if !record.machine.is_running(id) {
+            return None;
+        }
+        match self.slot.look(id) {
+            Seen::Nothing => None,
+            Seen::Lie(lie) => Some(LastWord::Lie(lie)),
+            Seen::Reply(head) if head.kind == ReplyKind::Failure => {
+                // Here and not where it is read: a worker that lies must not get another call.
+                let mut bytes = Vec::new();
+                self.slot.read(head, &mut bytes);
+                Some(match message::decode(&bytes) {
+                    Ok(failure) => LastWord::Failure(head, failure),
+                    Err(_) => LastWord::Lie(Disbelief::Failure),
+                })
+            }
+            Seen::Reply(head) => Some(LastWord::Reply(head)),
+        }
+    }
+
+    /// Does what the machine orders, and says what the caller is to be told.
+    fn carry_out(
+        &self,
+        record: &mut Record,
+        step: Step,
+        last: LastWord,
+    ) -> (Option<Outcome>, After) {
+        let mut after = After::default();
+        let died = step.resolve == Some(Resolution::Died);
+        if let Some(call) = &record.call
+            && (last.has_output() || died)
+        {
+            record.output_totals = self.slot.output_totals();
+            let written = output::Written {
+                streams: [self.slot.output(0), self.slot.output(1)],
+            };
+            after.output = Some((Arc::clone(&call.function), written));
+        }
+        let outcome = step.resolve.map(|resolution| {
+            if let Some(call) = &mut record.call {
+                after.wake = call.waker.take();
+            }
+            let stderr = after.output.as_ref().map(|(_, written)| written.stderr());
+            self.outcome(record, resolution, last, stderr.unwrap_or_default())
+        });
+        match step.worker {
+            Order::Leave => {}
+            Order::Interrupt => self.interrupt(record),
+            Order::Kill => self.process.kill(),
+            Order::Reuse => {
+                if after.output.is_none() {
+                    record.output_totals = [0; 2];
+                }
+                after.over = record.call.take();
+                after.release = true;
+                self.release_pages_later(record);
+            }
+        }
+        if record.machine.is_dead() {
+            after.over = record.call.take();
+        }
+        (outcome, after)
+    }
+
+    fn outcome(
+        &self,
+        record: &mut Record,
+        resolution: Resolution,
+        last: LastWord,
+        stderr: String,
+    ) -> Outcome {
+        match (resolution, last) {
+            (Resolution::Reply, LastWord::Failure(_, failure)) => {
+                Outcome::Failed { failure, stderr }
+            }
+            (Resolution::Reply, LastWord::Reply(head)) => {
+                let mut payload = std::mem::take(&mut record.scratch);
+                self.slot.read(head, &mut payload);
+                record.pages_touched |= head.len() > PAGES_WORTH_RELEASING;
+                Outcome::Reply(payload)
+            }
+            (Resolution::Retry, last) => Outcome::Retry { exit: last.exit() },
+            (Resolution::Stopped(reason), _) => Outcome::Stopped(reason),
+            (Resolution::Died, last) => Outcome::Died {
+                exit: last.exit(),
+                stderr: stderr + &self.process.stderr_tail(),
+            },
+            (Resolution::Lie, LastWord::Lie(lie)) => Outcome::Lie(lie),
+            // A reply that says it was stopped, when nobody had stopped it.
+            (Resolution::Lie | Resolution::Reply, _) => Outcome::Lie(Disbelief::NotStopped),
+        }
+    }
+
+    /// Asks the worker to stop its call, and remembers to kill it if it does not.
+    fn interrupt(&self, record: &mut Record) {
+        let id = record.machine.id();
+        // Its caller will not look again, so the reply needs a ring, whether that caller slept or not.
+        self.slot.arm(id);
+        self.slot.cancel(id);
+        self.process.interrupt();
+        let now = Instant::now();
+        // Answered just before it was armed: nobody will ring.
+        let answered = self.last_word(record).is_some();
+        let until = if answered {
+            now
+        } else {
+            clock::after(now, self.interrupt_grace)
+        };
+        if let Some(call) = &mut record.call {
+            call.clocks.grace_until = Some(until);
+        }
+        if let Some(pool) = self.pool.upgrade() {
+            pool.supervisor.look_at(until);
+        }
+    }
+
+    /// What must not be done under the lock; output is handed back, for the right thread to deliver.
+    fn finish(
+        self: &Arc<Self>,
+        after: After,
+    ) -> Option<(output::Written, [crate::Output; 2], Arc<Entry>)> {
+        let pool = self.pool.upgrade();
+        if let (true, Some(pool)) = (after.release, &pool) {
+            pool.release(Arc::clone(self));
+        }
+        drop(after.over);
+        if let Some(waker) = after.wake {
+            waker.wake();
+        }
+        let (function, written) = after.output?;
+        Some((written, pool?.config.wasi.output(), function))
+    }
+
+    /// Acts on a step whose caller, if any, is somebody else.
+    fn act(self: &Arc<Self>, mut record: MutexGuard<'_, Record>, step: Step, last: LastWord) {
+        let id = record.machine.id();
+        let (outcome, after) = self.carry_out(&mut record, step, last);
+        record.settled.extend(outcome.map(|outcome| (id, outcome)));
+        drop(record);
+        if let Some((written, to, function)) = self.finish(after) {
+            output::deliver_later(written, to, function, self.id);
+        }
+    }
+
+    /// Gives a reply buffer back for the next call.
+    pub(super) fn give_back(&self, mut scratch: Vec<u8>) {
+        if scratch.capacity() <= SCRATCH_KEPT {
+            scratch.clear();
+            self.lock().scratch = scratch;
+        }
+    }
+
+    /// The caller of call `id` is gone: stops the call, if it still runs.
+    pub(super) fn abandon(self: &Arc<Self>, id: u64) {
+        let mut record = self.lock();
+        record.settled.retain(|(of, _)| *of != id);
+        if !record.machine.is_running(id) {
+            return;
+        }
+        // Dropped when the lock is released: it is the application's code.
+        let _waker = record.call.as_mut().and_then(|call| call.waker.take());
+        let last = self.last_word(&record);
+        let step = match &last {
+            Some(LastWord::Lie(_)) => record.machine.lied(),
+            other => {
+                let reply = other.as_ref().and_then(LastWord::reply);
+                record.machine.stop(StopReason::CallerGone, reply)
+            }
+        };
+        self.act(record, step, last.unwrap_or(LastWord::Nothing));
+    }
+
+    /// Kills the process; its call, if any, is cancelled.
+    pub(crate) fn condemn(self: &Arc<Self>) {
+        let mut record = self.lock();
+        // The pool is told of the death of a worker that had been ready: its place is free then.
+        if record.startup != Startup::Ready {
+            record.startup = Startup::Failed;
+        }
+        let step = record.machine.condemn();
+        self.act(record, step, LastWord::Nothing);
+    }
+
+    /// The eventfd was rung.
+    pub(crate) fn on_ring(self: &Arc<Self>) {
+        let mut record = self.lock();
+        let mut count = [0; 8];
+        // Empty when one ring was reported twice.
+        let _ = rustix::io::read(&self.eventfd, &mut count);
+        if self.last_word(&record).is_none() {
+            record.empty_rings += 1;
+            if record.empty_rings > EMPTY_RINGS_MAX {
+                let step = record.machine.lied();
+                self.act(record, step, LastWord::Lie(Disbelief::EmptyRing));
+            }
+        } else if record.machine.is_stopping() {
+            // Nobody waits for it any more, so the look is ours.
+            if let Some((step, last)) = self.look(&mut record) {
+                self.act(record, step, last);
+            }
+        } else if let Some(waker) = record.call.as_mut().and_then(|call| call.waker.take()) {
+            // A caller that waits copies the reply itself; nobody else needs the copy.
+            drop(record);
+            waker.wake();
+        }
+    }
+
+    /// The process is dead.
+    pub(crate) fn on_death(self: &Arc<Self>) {
+        self.dead.store(true, Ordering::SeqCst);
+        let exit = self.process.reap();
+        // What it said last says more than how it ended, and the kernel reports the two in any order.
+        if self.lock().startup.is_pending() {
+            self.on_message();
+        }
+        let mut record = self.lock();
+        if record.startup.is_pending() {
+            return self.died_early(record, exit);
+        }
+        let was_ready = record.startup == Startup::Ready;
+        let last = self.last_word(&record);
+        let accepted = self.slot.accepted(record.machine.id());
+        // Output that is neither gone nor left from an earlier call: guest code has run, whatever the mark
+        // says, and the call must not run again.
+        let now = self.slot.output_totals();
+        let wrote = (0..2).any(|i| now[i] != 0 && now[i] != record.output_totals[i]);
+        let reply = last.as_ref().and_then(LastWord::reply);
+        let step = record.machine.died(reply, accepted || wrote);
+        let last = match last {
+            Some(word) if step.resolve == Some(Resolution::Reply) => word,
+            _ => LastWord::Death(exit),
+        };
+        self.act(record, step, last);
+        if was_ready && let Some(pool) = self.pool.upgrade() {
+            pool.worker_died(self);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> WorkerStats {
+        let record = self.lock();
+        let machine = &record.machine;
+        let state = match record.startup {
+            Startup::Silent { .. } | Startup::Loaded { .. } => WorkerState::Starting,
+            Startup::Ready if machine.is_idle() => WorkerState::Idle,
+            Startup::Ready if machine.is_running(machine.id()) && !machine.is_stopping() => {
+                WorkerState::Running
+            }
+            Startup::Ready | Startup::Failed => WorkerState::Stopping,
+        };
+        WorkerStats {
+            id: self.id,
+            pid: self.pid(),
+            state,
+        }
+    }
+}
+
+fn reply_of(head: Head) -> Reply {
+    match head.kind {
+        ReplyKind::Value | ReplyKind::Failure => Reply::Answer,
+        ReplyKind::Skipped => Reply::Skipped,
+        ReplyKind::Interrupted => Reply::Interrupted,
+    }
+}
+
+impl LastWord {
+    fn reply(&self) -> Option<Reply> {
+        match self {
+            Self::Reply(head) | Self::Failure(head, _) => Some(reply_of(*head)),
+            Self::Nothing | Self::Lie(_) | Self::Death(_) => None,
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        matches!(self, Self::Reply(head) | Self::Failure(head, _) if head.output)
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        match self {
+            Self::Death(exit) => *exit,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A worker from its start to its first call: what it says, and what it means when it says nothing.
+
+use std::io;
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use stockade_wire::message::{self, WorkerMessage, WorkerRefusal};
+use stockade_wire::slot::Disbelief;
+use stockade_wire::sys::packet;
+
+use super::{ACCEPT_WITHIN, LastWord, Record, START_CODE_SLACK, Worker};
+use crate::Error;
+use crate::error::Exit;
+use crate::pool::StartError;
+
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Startup {
+    /// Started, not heard of.
+    Silent { until: Instant },
+    /// Running the module's own start code.
+    Loaded { until: Instant, since: Instant },
+    /// Serving.
+    Ready,
+    /// It will never serve, and the pool has been told.
+    Failed,
+}
+
+impl Startup {
+    pub(super) fn is_pending(self) -> bool {
+        self.until().is_some()
+    }
+
+    /// When it must be ready.
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Self::Silent { until } | Self::Loaded { until, .. } => Some(until),
+            Self::Ready | Self::Failed => None,
+        }
+    }
+}
+
+impl Worker {
+    /// The worker has said something on its socket; `false` when it will not be listened to any more.
+    pub(crate) fn on_message(self: &Arc<Self>) -> bool {
+        loop {
+            match packet::receive_untrusted(self.process.socket()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                // It is dying, and its death will tell how. If it only closed its socket before it was
+                // ready, its time runs out.
+                Ok(bytes) if bytes.is_empty() => return false,
+                Err(_) => return false,
+                Ok(bytes) => {
+                    if !self.hear(&bytes) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(self: &Arc<Self>, bytes: &[u8]) -> bool {
+        let mut record = self.lock();
+        if record.startup == Startup::Failed {
+            return false;
+        }
+        let Some(until) = record.startup.until() else {
+            // A worker that serves has nothing to say here.
+            let step = record.machine.lied();
+            self.act(record, step, LastWord::Lie(Disbelief::Chatter));
+            return false;
+        };
+        let error = match (message::decode(bytes), record.startup) {
+            (Ok(WorkerMessage::Loaded), Startup::Silent { .. }) => {
+                let since = Instant::now();
+                record.startup = Startup::Loaded { until, since };
+                return true;
+            }
+            (Ok(WorkerMessage::Ready), startup) => {
+                if let Startup::Loaded { since, .. } = startup {
+                    let slack = since.elapsed().saturating_mul(START_CODE_SLACK);
+                    record.accept_within = ACCEPT_WITHIN.max(slack);
+                }
+                record.startup = Startup::Ready;
+                drop(record);
+                if let Some(pool) = self.pool.upgrade() {
+                    pool.worker_ready(Arc::clone(self));
+                }
+                return true;
+            }
+            (
+                Ok(WorkerMessage::Refused {
+                    why,
+                    message: reason,
+                }),
+                _,
+            ) => match why {
+                WorkerRefusal::Artifact => StartError::Artifact(reason),
+                WorkerRefusal::Init => StartError::Error(Error::Init { reason }),
+                WorkerRefusal::Setup => StartError::Error(Error::Spawn { reason }),
+            },
+            (Ok(WorkerMessage::Loaded), _) => self.cannot_start("it spoke out of turn"),
+            (Err(malformed), _) => self.cannot_start(malformed),
+        };
+        self.fail_startup(record, error);
+        false
+    }
+
+    fn fail_startup(self: &Arc<Self>, mut record: MutexGuard<'_, Record>, error: StartError) {
+        record.startup = Startup::Failed;
+        let step = record.machine.condemn();
+        self.act(record, step, LastWord::Nothing);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.worker_failed(self, error);
+        }
+    }
+
+    /// The process died before it was ready.
+    pub(super) fn died_early(
+        self: &Arc<Self>,
+        mut record: MutexGuard<'_, Record>,
+        exit: Option<Exit>,
+    ) {
+        let how = match exit {
+            Some(exit) => format!("it ended ({exit})"),
+            None => "it ended".to_owned(),
+        };
+        let stderr = self.process.stderr_tail();
+        let said = match stderr.trim() {
+            "" => String::new(),
+            said => format!("; it said: {said}"),
+        };
+        let error = match record.startup {
+            Startup::Loaded { .. } => StartError::Error(Error::Init {
+                reason: format!("{how} while the module's start code ran{said}"),
+            }),
+            _ => self.cannot_start(format_args!(
+                "no stockade worker, or broken: {how} before it was ready{said}"
+            )),
+        };
+        record.startup = Startup::Failed;
+        let step = record.machine.died(None, false);
+        self.act(record, step, LastWord::Death(exit));
+        if let Some(pool) = self.pool.upgrade() {
+            pool.worker_failed(self, error);
+        }
+    }
+
+    /// It was not ready in time.
+    pub(super) fn started_too_slowly(self: &Arc<Self>, record: MutexGuard<'_, Record>) {
+        let timeout = self.pool.upgrade().map(|pool| pool.config.spawn_timeout);
+        let timeout = timeout.unwrap_or_default();
+        let error = match record.startup {
+            Startup::Loaded { .. } => StartError::Error(Error::Init {
+                reason: format!(
+                    "the module's start code did not end within {timeout:?} (`spawn_timeout`)"
+                ),
+            }),
+            _ => self.cannot_start(format_args!(
+                "it did not answer within {timeout:?} (`spawn_timeout`)"
+            )),
+        };
+        self.fail_startup(record, error);
+    }
+
+    fn cannot_start(&self, why: impl std::fmt::Display) -> StartError {
+        let reason = match self.pool.upgrade() {
+            Some(pool) => format!("{}: {why}", pool.recipe().program.shown()),
+            None => why.to_string(),
+        };
+        StartError::Error(Error::Spawn { reason })
+    }
+}
