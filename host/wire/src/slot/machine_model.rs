@@ -46,7 +46,8 @@ struct World {
     guest: Guest,
     machine: Machine,
     holding: Holding,
-    grace: Option<u64>,
+    /// Calls whose grace timer may still fire, however late.
+    graces: [bool; CALLS as usize],
     calls: [Call; CALLS as usize],
     // Shared words.
     published: u64,
@@ -68,7 +69,7 @@ impl World {
             guest,
             machine: Machine::new(style),
             holding: Holding::Nothing,
-            grace: None,
+            graces: [false; CALLS as usize],
             calls: Default::default(),
             published: 0,
             cancel: 0,
@@ -115,7 +116,7 @@ impl World {
             Order::Leave => {}
             Order::Interrupt => {
                 self.cancel = id;
-                self.grace = Some(id);
+                self.graces[id as usize - 1] = true;
                 self.holding = Holding::Signal;
             }
             Order::Kill => {
@@ -125,7 +126,6 @@ impl World {
             }
             Order::Reuse => {
                 assert_eq!(self.reply.0, id, "reused while the call is not over");
-                self.grace = None;
             }
         }
     }
@@ -197,11 +197,19 @@ impl World {
                 });
             }
         }
-        if let Some(of) = self.grace {
+        assert!(
+            !self.machine.is_stopping() || self.graces[id as usize - 1],
+            "nothing will end a call that was stopped"
+        );
+        for of in (1..=CALLS).filter(|of| self.graces[*of as usize - 1]) {
             branch(&|w| {
-                w.grace = None;
+                w.graces[of as usize - 1] = false;
                 let seen = w.seen();
                 let step = w.machine.grace_over(of, seen);
+                assert!(
+                    of == id || step == Step::NOTHING,
+                    "a late timer hit the next call"
+                );
                 w.carry_out(step);
             });
         }
