@@ -1,6 +1,6 @@
-//! A call on its way from the caller to a worker and back.
+//! The future of a call: from the caller to a worker and back.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,12 +15,11 @@ use stockade_wire::slot::{Disbelief, Written};
 
 use crate::clock::after;
 use crate::error::{Broken, Exit, Phase};
-use crate::function::Function;
 use crate::functions::Entry;
-use crate::handle::{self, CallHandle};
+use crate::handle;
 use crate::host::Shared;
 use crate::limiter::{Permit, WaitPermit};
-use crate::limits::{Codec, Interrupt, OnDrop};
+use crate::limits::{Codec, Interrupt};
 use crate::pool::{Budget, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
 use crate::supervisor::Timer;
 use crate::{Cause, Error, Limiter, Trap, codec};
@@ -31,155 +30,34 @@ const KNOWN: &str = "an unknown function fails before it is dispatched";
 /// After so many workers that did not accept a call, it is given up.
 const DISPATCHES_MAX: u32 = 3;
 
-/// A call that has not been awaited yet, made by [`crate::Host::call`].
-///
-/// It does nothing before it is awaited or spawned. Dropped after that, it is stopped.
-#[must_use = "a call does nothing until it is awaited or spawned"]
-#[derive(Debug)]
-pub struct Call<A, R>(Running<A, R>);
-
-impl<A, R> Call<A, R> {
-    pub(crate) fn new(shared: &Arc<Shared>, function: impl Function<A, R>, args: A) -> Self {
-        let pool = Arc::clone(&shared.pool);
-        let entry = function.name().and_then(|name| {
-            let entry = pool.functions.get(name)?;
-            entry.check::<A, R>()?;
-            Ok(Arc::clone(entry))
-        });
-        let (function, step) = match entry {
-            Ok(entry) => (Some(entry), Step::Begin),
-            Err(error) => (None, Step::Failed(Some(error))),
-        };
-        Self(Running {
-            timeout: pool.config.limits.timeout,
-            codec: pool.config.codec,
-            hold: Some(Arc::clone(shared)),
-            pool,
-            function,
-            args: Some(args),
-            step,
-            queue_timeout: None,
-            deadline: None,
-            limiter: None,
-            begun: None,
-            timer: None,
-            waiting: None,
-            may_wait: true,
-            dispatches: 0,
-            detach: None,
-            result: std::marker::PhantomData,
-        })
-    }
-
-    /// How long the call may run, from the moment it is given to a worker. Time in the queue does not
-    /// count. Default: [`crate::Limits::timeout`].
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.0.timeout = Some(timeout);
-        self
-    }
-
-    /// How long the call may wait for a permit and a worker. Default: for ever.
-    pub fn queue_timeout(mut self, timeout: Duration) -> Self {
-        self.0.queue_timeout = Some(timeout);
-        self
-    }
-
-    /// The moment by which the call must be over, waiting included.
-    pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.0.deadline = Some(deadline);
-        self
-    }
-
-    /// Takes the permit from this limiter instead of the host's.
-    pub fn limiter(mut self, limiter: &Limiter) -> Self {
-        self.0.limiter = Some(limiter.clone());
-        self
-    }
-
-    /// How arguments and result are encoded, instead of the host's codec.
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.0.codec = codec;
-        self
-    }
-
-    /// Fails with [`Error::Saturated`] instead of waiting for a permit or a worker.
-    pub(crate) fn without_waiting(mut self) -> Self {
-        self.0.may_wait = false;
-        self
-    }
-
-    /// The future that runs the call.
-    pub(crate) fn into_running(self) -> Running<A, R> {
-        self.0
-    }
-}
-
-impl<A, R> Call<A, R>
-where
-    A: Serialize + Send + 'static,
-    R: DeserializeOwned + Send + 'static,
-{
-    /// What happens when the future is dropped before the call is over. Default: [`OnDrop::Cancel`].
-    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
-        self.0.detach = match on_drop {
-            OnDrop::Cancel => None,
-            OnDrop::Detach => Some(detach::<A, R>),
-        };
-        self
-    }
-
-    /// Starts the call now, in the background, and returns a handle to await or cancel it.
-    ///
-    /// It runs as a task of the current tokio runtime, else of the one in which the host was built, else on
-    /// a thread of its own.
-    pub fn spawn(self) -> CallHandle<R> {
-        let mut running = self.0;
-        let detached = running.detach.take().is_some();
-        handle::spawn(running, detached)
-    }
-}
-
-impl<A, R> IntoFuture for Call<A, R>
-where
-    A: Serialize,
-    R: DeserializeOwned,
-{
-    type Output = Result<R, Error>;
-    type IntoFuture = Running<A, R>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        self.0
-    }
-}
-
 /// A call that is awaited: what [`crate::Host::run_sync`] returns.
 #[must_use = "futures do nothing unless polled"]
 pub struct Running<A, R> {
     /// Keeps the pool alive; a detached call does without.
-    hold: Option<Arc<Shared>>,
-    pool: Arc<Pool>,
-    function: Option<Arc<Entry>>,
+    pub(super) hold: Option<Arc<Shared>>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) function: Option<Arc<Entry>>,
     /// Kept until the call is over: a second dispatch encodes them again, and never reads a slot that a
     /// dead worker could have written.
-    args: Option<A>,
-    step: Step,
-    codec: Codec,
-    timeout: Option<Duration>,
-    queue_timeout: Option<Duration>,
-    deadline: Option<Instant>,
-    limiter: Option<Limiter>,
-    begun: Option<Instant>,
-    timer: Option<Timer>,
-    waiting: Option<Waiting>,
-    may_wait: bool,
-    dispatches: u32,
-    detach: Option<fn(Running<A, R>)>,
-    result: std::marker::PhantomData<fn() -> R>,
+    pub(super) args: Option<A>,
+    pub(super) step: Step,
+    pub(super) codec: Codec,
+    pub(super) timeout: Option<Duration>,
+    pub(super) queue_timeout: Option<Duration>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) limiter: Option<Limiter>,
+    pub(super) begun: Option<Instant>,
+    pub(super) timer: Option<Timer>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) may_wait: bool,
+    pub(super) dispatches: u32,
+    pub(super) detach: Option<fn(Running<A, R>)>,
+    pub(super) result: std::marker::PhantomData<fn() -> R>,
 }
 
 /// How far a call has come.
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     /// It was refused when it was made.
     Failed(Option<Error>),
     Begin,
@@ -191,7 +69,7 @@ enum Step {
 
 /// Counts a waiting call.
 #[derive(Debug)]
-struct Waiting(Arc<Pool>);
+pub(super) struct Waiting(Arc<Pool>);
 
 impl Waiting {
     fn begin(pool: &Arc<Pool>) -> Result<Self, Error> {
@@ -506,16 +384,6 @@ impl<A, R> Running<A, R> {
     }
 }
 
-/// Lets a dropped call go on, without keeping its pool alive.
-fn detach<A, R>(mut running: Running<A, R>)
-where
-    A: Serialize + Send + 'static,
-    R: DeserializeOwned + Send + 'static,
-{
-    running.hold = None;
-    drop(handle::spawn(running, true));
-}
-
 impl<A, R> Drop for Running<A, R> {
     fn drop(&mut self) {
         let Some(detach) = self.detach.take().filter(|_| self.is_under_way()) else {
@@ -594,4 +462,14 @@ fn trap(kind: TrapKind) -> Trap {
         TrapKind::BadConversionToInteger => Trap::BadConversionToInteger,
         TrapKind::Other => Trap::Other,
     }
+}
+
+/// Lets a dropped call go on, without keeping its pool alive.
+pub(super) fn detach<A, R>(mut running: Running<A, R>)
+where
+    A: Serialize + Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
+    running.hold = None;
+    drop(handle::spawn(running, true));
 }

@@ -1,0 +1,139 @@
+//! A call that has not begun: what is called, and the choices about it.
+
+mod running;
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::running::Running;
+use self::running::{Step, detach};
+use crate::function::Function;
+use crate::handle::{self, CallHandle};
+use crate::host::Shared;
+use crate::limits::{Codec, OnDrop};
+use crate::{Error, Limiter};
+
+/// A call that has not been awaited yet, made by [`crate::Host::call`].
+///
+/// It does nothing before it is awaited or spawned. Dropped after that, it is stopped.
+#[must_use = "a call does nothing until it is awaited or spawned"]
+#[derive(Debug)]
+pub struct Call<A, R>(Running<A, R>);
+
+impl<A, R> Call<A, R> {
+    pub(crate) fn new(shared: &Arc<Shared>, function: impl Function<A, R>, args: A) -> Self {
+        let pool = Arc::clone(&shared.pool);
+        let entry = function.name().and_then(|name| {
+            let entry = pool.functions.get(name)?;
+            entry.check::<A, R>()?;
+            Ok(Arc::clone(entry))
+        });
+        let (function, step) = match entry {
+            Ok(entry) => (Some(entry), Step::Begin),
+            Err(error) => (None, Step::Failed(Some(error))),
+        };
+        Self(Running {
+            timeout: pool.config.limits.timeout,
+            codec: pool.config.codec,
+            hold: Some(Arc::clone(shared)),
+            pool,
+            function,
+            args: Some(args),
+            step,
+            queue_timeout: None,
+            deadline: None,
+            limiter: None,
+            begun: None,
+            timer: None,
+            waiting: None,
+            may_wait: true,
+            dispatches: 0,
+            detach: None,
+            result: std::marker::PhantomData,
+        })
+    }
+
+    /// How long the call may run, from the moment it is given to a worker. Time in the queue does not
+    /// count. Default: [`crate::Limits::timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.timeout = Some(timeout);
+        self
+    }
+
+    /// How long the call may wait for a permit and a worker. Default: for ever.
+    pub fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.0.queue_timeout = Some(timeout);
+        self
+    }
+
+    /// The moment by which the call must be over, waiting included.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.0.deadline = Some(deadline);
+        self
+    }
+
+    /// Takes the permit from this limiter instead of the host's.
+    pub fn limiter(mut self, limiter: &Limiter) -> Self {
+        self.0.limiter = Some(limiter.clone());
+        self
+    }
+
+    /// How arguments and result are encoded, instead of the host's codec.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.0.codec = codec;
+        self
+    }
+
+    /// Fails with [`Error::Saturated`] instead of waiting for a permit or a worker.
+    pub(crate) fn without_waiting(mut self) -> Self {
+        self.0.may_wait = false;
+        self
+    }
+
+    /// The future that runs the call.
+    pub(crate) fn into_running(self) -> Running<A, R> {
+        self.0
+    }
+}
+
+impl<A, R> Call<A, R>
+where
+    A: Serialize + Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
+    /// What happens when the future is dropped before the call is over. Default: [`OnDrop::Cancel`].
+    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.0.detach = match on_drop {
+            OnDrop::Cancel => None,
+            OnDrop::Detach => Some(detach::<A, R>),
+        };
+        self
+    }
+
+    /// Starts the call now, in the background, and returns a handle to await or cancel it.
+    ///
+    /// It runs as a task of the current tokio runtime, else of the one in which the host was built, else on
+    /// a thread of its own.
+    pub fn spawn(self) -> CallHandle<R> {
+        let mut running = self.0;
+        let detached = running.detach.take().is_some();
+        handle::spawn(running, detached)
+    }
+}
+
+impl<A, R> IntoFuture for Call<A, R>
+where
+    A: Serialize,
+    R: DeserializeOwned,
+{
+    type Output = Result<R, Error>;
+    type IntoFuture = Running<A, R>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.0
+    }
+}
