@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::call::Running;
+use crate::host::Shared;
 use crate::park;
 
 /// A spawned call: await it for its result, or cancel it.
@@ -24,6 +25,8 @@ pub struct CallHandle<R> {
     result: oneshot::Receiver<Result<R, Error>>,
     signal: Arc<Signal>,
     detached: bool,
+    /// A detached call does not keep its pool in service, but whoever may still ask for its result does.
+    _hold: Option<Arc<Shared>>,
 }
 
 #[derive(Debug, Default)]
@@ -119,11 +122,12 @@ where
     }
 }
 
-pub(crate) fn spawn<A, R>(running: Running<A, R>, detached: bool) -> CallHandle<R>
+pub(crate) fn spawn<A, R>(mut running: Running<A, R>, detached: bool) -> CallHandle<R>
 where
     A: Serialize + Send + 'static,
     R: DeserializeOwned + Send + 'static,
 {
+    let hold = if detached { running.let_go() } else { None };
     let signal = Arc::new(Signal::default());
     let (sender, result) = oneshot::channel();
     let runtime = Handle::try_current()
@@ -147,5 +151,6 @@ where
         result,
         signal,
         detached,
+        _hold: hold,
     }
 }

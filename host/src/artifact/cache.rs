@@ -196,10 +196,11 @@ fn prepare(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Links are not followed: the directory is ours, so a link in it is a mistake or a trick.
-fn no_links() -> i32 {
+/// Links are not followed, and pipes not waited for: the directory is ours, so either in it is a mistake or
+/// a trick.
+fn no_tricks() -> i32 {
     // The flag words of the kernel fit the C type by definition.
-    OFlags::NOFOLLOW.bits().cast_signed()
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
 }
 
 fn open_for_writing(path: &Path, new: bool) -> io::Result<File> {
@@ -209,7 +210,7 @@ fn open_for_writing(path: &Path, new: bool) -> io::Result<File> {
         .truncate(false)
         .create_new(new)
         .mode(0o600)
-        .custom_flags(no_links())
+        .custom_flags(no_tricks())
         .open(path)
 }
 
@@ -217,7 +218,7 @@ fn open_for_writing(path: &Path, new: bool) -> io::Result<File> {
 fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match OpenOptions::new()
         .read(true)
-        .custom_flags(no_links())
+        .custom_flags(no_tricks())
         .open(path)
     {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

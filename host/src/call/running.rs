@@ -249,6 +249,7 @@ where
         let function = self.function.as_ref().expect(KNOWN);
         let args = self.args.as_ref().expect("kept until the call is over");
         let (name, kind) = (function.name(), &function.info.kind);
+        lease.worker().request_begins();
         let mut writer = lease.worker().slot().writer();
         let encoded = codec::encode(name, kind, self.codec, args, &mut writer);
         let len = writer.len();
@@ -382,6 +383,11 @@ impl<A, R> Running<A, R> {
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
+
+    /// From now on the call does not keep its pool in service; what it is given back does.
+    pub(crate) fn let_go(&mut self) -> Option<Arc<Shared>> {
+        self.hold.take()
+    }
 }
 
 impl<A, R> Drop for Running<A, R> {
@@ -465,11 +471,10 @@ fn trap(kind: TrapKind) -> Trap {
 }
 
 /// Lets a dropped call go on, without keeping its pool alive.
-pub(super) fn detach<A, R>(mut running: Running<A, R>)
+pub(super) fn detach<A, R>(running: Running<A, R>)
 where
     A: Serialize + Send + 'static,
     R: DeserializeOwned + Send + 'static,
 {
-    running.hold = None;
     drop(handle::spawn(running, true));
 }

@@ -231,6 +231,12 @@ impl Worker {
         Ok(InFlight::new(worker, id, published, may_poll))
     }
 
+    /// A request is about to be written. Its memory must not be given back meanwhile: until it is published
+    /// the worker is idle as far as its machine knows, and encoding may take as long as it likes.
+    pub(crate) fn request_begins(&self) {
+        self.lock().release_pages = None;
+    }
+
     /// A request of this length was written and never published.
     pub(crate) fn request_refused(&self, len: usize) {
         let mut record = self.lock();
