@@ -1,0 +1,30 @@
+//! A worker program that lies. It speaks the worker protocol well enough to be believed, and breaks one
+//! rule at a time, as its module says: the module is no wasm, but the name of what is to be done.
+//!
+//! `compiler:NAME` misbehaves as the compiler. `NAME` misbehaves as every worker, `NAME@2` as worker 2
+//! only; all other processes are honest. An unknown name is honest too, so a test that misspells one fails.
+
+mod compiler;
+mod slot;
+mod sys;
+mod worker;
+
+use std::process::ExitCode;
+
+use stockade_wire::role::{Assignment, Role, VARIABLE};
+
+/// Does nothing: for behaviours that are over once a process has stalled.
+pub(crate) const HONEST: &str = "honest";
+
+fn main() -> ExitCode {
+    let value = std::env::var_os(VARIABLE).unwrap_or_default();
+    let Some(assignment) = Assignment::from_value(&value) else {
+        eprintln!("hostile: this program is started by tests, not by hand");
+        return ExitCode::from(2);
+    };
+    sys::begin();
+    match assignment.role {
+        Role::Compiler => compiler::role(),
+        Role::Worker => worker::role(),
+    }
+}

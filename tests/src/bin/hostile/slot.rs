@@ -1,0 +1,151 @@
+//! The slot, with every rule in reach of being broken.
+//!
+//! The words lie where `stockade_wire::slot` has them. Should that change, the lies miss, and the tests
+//! that expect each to be named fail.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{Ordering, fence};
+
+use rustix::fs::SealFlags;
+use stockade_wire::slot::{Geometry, ReplyKind, Request, WorkerSlot};
+use stockade_wire::sys::mapping::Mapping;
+
+const PUBLISHED: usize = 0;
+
+const ID: usize = 0;
+const KIND: usize = 8;
+const LEN: usize = 12;
+const OUTPUT: usize = 16;
+const ACCEPTED: usize = 128;
+const OUTPUT_TOTALS: [usize; 2] = [384, 392];
+const RINGS: usize = 4096;
+
+/// The reply to `answer`, by an honest worker.
+fn answer(number: u64) -> u64 {
+    number.wrapping_mul(2).wrapping_add(1)
+}
+
+pub(crate) struct Slot {
+    pub(crate) honest: WorkerSlot,
+    geometry: Geometry,
+    request: Mapping,
+    reply: Mapping,
+    eventfd: OwnedFd,
+}
+
+impl Slot {
+    /// Tries what the seals forbid.
+    ///
+    /// # Panics
+    /// When the kernel lets it happen.
+    pub(crate) fn try_seals(geometry: Geometry, request: &OwnedFd, reply: &OwnedFd) {
+        assert!(
+            Mapping::read_write(request, geometry.request_bytes()).is_err(),
+            "the request is writable"
+        );
+        assert!(
+            rustix::io::pwrite(request, &[1], 0).is_err(),
+            "the request is writable"
+        );
+        for (memory, len) in [
+            (request, geometry.request_bytes()),
+            (reply, geometry.reply_bytes()),
+        ] {
+            for len in [0, len as u64 - 4096, len as u64 + 4096] {
+                assert!(
+                    rustix::fs::ftruncate(memory, len).is_err(),
+                    "its size can be changed"
+                );
+            }
+        }
+        assert!(
+            rustix::fs::fcntl_add_seals(reply, SealFlags::WRITE).is_err(),
+            "it can be sealed further"
+        );
+    }
+
+    pub(crate) fn new(
+        geometry: Geometry,
+        request: OwnedFd,
+        reply: OwnedFd,
+        eventfd: OwnedFd,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            geometry,
+            request: Mapping::read_only(&request, geometry.request_bytes())?,
+            reply: Mapping::read_write(&reply, geometry.reply_bytes())?,
+            eventfd: eventfd.try_clone()?,
+            honest: WorkerSlot::new(geometry, request, reply, eventfd)?,
+        })
+    }
+
+    pub(crate) fn answer_accepted(&self, request: Request) {
+        let mut args = vec![0; request.len as usize];
+        self.honest.read_args(&mut args);
+        let value = match request.function {
+            0 => {
+                let number = args.try_into().expect("the host sends one number");
+                answer(u64::from_le_bytes(number)).to_le_bytes().to_vec()
+            }
+            // The codec's byte becomes the status.
+            1 => args,
+            _ => b"\0\x05hello".to_vec(),
+        };
+        self.honest.reply(request.id, ReplyKind::Value, &value);
+    }
+
+    /// The head of a reply, as given, whether there is such a reply or not.
+    pub(crate) fn claim(&self, id: u64, kind: u32, len: u32) {
+        self.reply.store_u32(KIND, kind);
+        self.reply.store_u32(LEN, len);
+        self.reply.store_u32(OUTPUT, 0);
+        self.reply.store_u64(ID, id);
+        fence(Ordering::SeqCst);
+        self.ring();
+    }
+
+    pub(crate) fn ring(&self) {
+        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn claim_output(&self, bytes: u64) {
+        for total in OUTPUT_TOTALS {
+            self.reply.store_u64(total, bytes);
+        }
+    }
+
+    pub(crate) fn claim_accepted(&self, id: u64) {
+        self.reply.store_u64(ACCEPTED, id);
+    }
+
+    pub(crate) fn payload_bytes_max(&self) -> usize {
+        self.geometry.payload_bytes_max()
+    }
+
+    /// Writes to every page that the host does not look at.
+    pub(crate) fn dirty_all_pages(&self) {
+        for at in (RINGS..self.reply.len()).step_by(4096) {
+            self.reply.copy_in(at, &[1]);
+        }
+    }
+
+    /// Changes the payload and the length of the reply to call `id` until there is a next call.
+    pub(crate) fn keep_rewriting(&self, id: u64, len: usize) {
+        let at = RINGS + 2 * self.geometry.ring_bytes();
+        let mut turn = 0u8;
+        while self.request.load_u64(PUBLISHED) == id {
+            turn = turn.wrapping_add(1);
+            self.reply.copy_in(at, &vec![turn; len.min(4096)]);
+            self.reply.copy_in(at + len.saturating_sub(1), &[turn]);
+            self.reply.store_u32(
+                LEN,
+                if turn.is_multiple_of(2) {
+                    len as u32
+                } else {
+                    u32::MAX
+                },
+            );
+        }
+    }
+}

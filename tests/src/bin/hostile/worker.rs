@@ -1,0 +1,238 @@
+//! The worker's role.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
+use std::process;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
+use stockade_wire::slot::{Idle, ReplyKind, Request};
+use stockade_wire::sys::packet;
+
+use crate::slot::Slot;
+use crate::{HONEST, sys};
+
+const VALUE: u32 = 1;
+const FAILURE: u32 = 2;
+const SKIPPED: u32 = 3;
+const INTERRUPTED: u32 = 4;
+
+pub(crate) fn role() -> ! {
+    let (setup, [request, reply, eventfd, artifact]) = sys::receive::<WorkerSetup, 4>();
+    let code = read(&mut File::from(artifact));
+    let what = match code.split_once('@') {
+        Some((what, who)) if who.parse() == Ok(setup.worker) => what,
+        Some(_) => HONEST,
+        None => &code,
+    };
+    if what == "try-seals" {
+        Slot::try_seals(setup.geometry, &request, &reply);
+    }
+    let slot = Slot::new(setup.geometry, request, reply, eventfd).expect("the slot can be mapped");
+    greet(what);
+    after_greeting(what, &slot);
+    serve(what, &slot)
+}
+
+fn read(file: &mut File) -> String {
+    let mut text = String::new();
+    file.rewind().expect("the artifact is a file");
+    file.read_to_string(&mut text)
+        .expect("the artifact is text");
+    text
+}
+
+fn greet(what: &str) {
+    let refuse = |why| {
+        let message = "not today\u{1b}[31m\nnot ever".to_owned();
+        sys::tell(&WorkerMessage::Refused { why, message });
+        sys::stall()
+    };
+    match what {
+        "hello-never" => sys::stall(),
+        "hello-never-loaded" => {
+            sys::tell(&WorkerMessage::Loaded);
+            sys::stall()
+        }
+        "hello-garbage" => sys::tell_bytes(b"HTTP/1.1 200 OK"),
+        "hello-damaged" => sys::tell_bytes(&sys::damaged(&WorkerMessage::Ready)),
+        "hello-version" => sys::tell_bytes(&sys::of_version_99(&WorkerMessage::Ready)),
+        "hello-long" => sys::tell_bytes(&vec![0; packet::PACKET_BYTES_MAX + 1]),
+        "hello-empty" => sys::tell_bytes(&[]),
+        "hello-exit" => {
+            eprintln!("I would rather not");
+            process::exit(7);
+        }
+        "hello-kill" => sys::suffer(Signal::KILL),
+        "hello-exit-loaded" => {
+            sys::tell(&WorkerMessage::Loaded);
+            process::exit(7);
+        }
+        "hello-close-socket" => {
+            sys::close_socket();
+            sys::stall()
+        }
+        "refuse-artifact" => refuse(WorkerRefusal::Artifact),
+        "refuse-init" => refuse(WorkerRefusal::Init),
+        "refuse-setup" => refuse(WorkerRefusal::Setup),
+        "hello-with-descriptors" => {
+            let file = File::open("/dev/null").expect("there is one");
+            let fds = [file.as_fd(); packet::FDS_MAX];
+            packet::send(io::stdin(), &message::encode(&WorkerMessage::Loaded), &fds)
+                .expect("the host reads");
+        }
+        _ => {}
+    }
+    sys::tell(&WorkerMessage::Ready);
+}
+
+fn after_greeting(what: &str, slot: &Slot) {
+    match what {
+        "ready-twice" => sys::tell(&WorkerMessage::Ready),
+        "ready-exit" => process::exit(0),
+        "ready-close-socket" => sys::close_socket(),
+        "ring-idle" => loop {
+            slot.ring();
+        },
+        "answer-before-call" => {
+            slot.claim(1, VALUE, 8);
+        }
+        // It is there, but never looks at its slot.
+        "never-look" => sys::stall(),
+        _ => {}
+    }
+}
+
+fn serve(what: &str, slot: &Slot) -> ! {
+    let mut last = 0;
+    let mut idle = Idle {
+        linger: Duration::ZERO,
+    };
+    loop {
+        let request = slot.honest.next(last, idle);
+        lie_unaccepted(what, slot, request);
+        if slot.honest.accept(request.id) {
+            lie_accepted(what, slot, request);
+            slot.answer_accepted(request);
+        } else {
+            slot.honest.reply(request.id, ReplyKind::Skipped, &[]);
+        }
+        lie_afterwards(what, slot, request);
+        last = request.id;
+        idle.linger = request.linger;
+    }
+}
+
+/// Before guest code could run.
+fn lie_unaccepted(what: &str, slot: &Slot, request: Request) {
+    match what {
+        "die-unaccepted" => process::exit(3),
+        "stop-unaccepted" => sys::suffer(Signal::STOP),
+        "die-unaccepted-after-output" => {
+            slot.claim_output(5);
+            process::exit(3);
+        }
+        "reply-unaccepted" => {
+            slot.answer_accepted(request);
+            slot.claim_accepted(request.id);
+            // The next call's.
+            sys::stall()
+        }
+        "accept-wrong-call" => {
+            slot.claim_accepted(request.id + 1);
+            process::exit(3);
+        }
+        _ => {}
+    }
+}
+
+/// Where guest code would run.
+fn lie_accepted(what: &str, slot: &Slot, request: Request) {
+    let (id, max) = (request.id, slot.payload_bytes_max() as u32);
+    let honest_reply = |kind, payload: &[u8]| {
+        slot.honest.reply(id, kind, payload);
+        sys::stall()
+    };
+    let claim = |id, kind, len| {
+        slot.claim(id, kind, len);
+        sys::stall()
+    };
+    match what {
+        // An older one than the last: that one means "not yet".
+        "id-older" if id > 2 => claim(id - 2, VALUE, 8),
+        "id-newer" => claim(id + 1, VALUE, 8),
+        "id-huge" => claim(u64::MAX, VALUE, 8),
+        "kind-unknown" => claim(id, 77, 8),
+        "kind-zero" => claim(id, 0, 8),
+        "length-above-max" => claim(id, VALUE, max + 1),
+        "length-huge" => claim(id, VALUE, u32::MAX),
+        "failure-length-huge" => claim(id, FAILURE, u32::MAX),
+        "failure-length-above-max" => claim(id, FAILURE, (64 << 10) + 1),
+        "skipped" => claim(id, SKIPPED, 0),
+        "skipped-with-payload" => claim(id, SKIPPED, 1),
+        "interrupted" => claim(id, INTERRUPTED, 0),
+        "failure-garbage" => honest_reply(ReplyKind::Failure, b"oh no"),
+        "failure-empty" => honest_reply(ReplyKind::Failure, b""),
+        "failure-damaged" => honest_reply(ReplyKind::Failure, &sys::damaged(&0u64)),
+        "value-empty" => honest_reply(ReplyKind::Value, b""),
+        "value-status-nine" => honest_reply(ReplyKind::Value, b"\x09what"),
+        "value-not-utf8" => honest_reply(ReplyKind::Value, b"\x01a\xff\xfe"),
+        "value-claims-40" => honest_reply(ReplyKind::Value, &[0, 253, 0, 0, 0, 0, 0, 1, 0, 0]),
+        "value-claims-63" => honest_reply(ReplyKind::Value, &[0, 253, 0, 0, 0, 0, 0, 0, 0, 0x80]),
+        "ring-call" => loop {
+            slot.ring();
+        },
+        "chatter-call" => sys::tell(&WorkerMessage::Ready),
+        "exit-accepted" => {
+            eprintln!("thread 'main' panicked\nat the end");
+            process::exit(3);
+        }
+        "kill-accepted" => sys::suffer(Signal::KILL),
+        "segv-accepted" => sys::suffer(Signal::SEGV),
+        "sys-accepted" => sys::suffer(Signal::SYS),
+        "abort-accepted" => process::abort(),
+        "flood-stderr" => {
+            for _ in 0..10_000 {
+                eprint_ignoring_errors(&"x".repeat(1000));
+            }
+            process::exit(3);
+        }
+        "stall" => sys::stall(),
+        "stop-accepted" => sys::suffer(Signal::STOP),
+        "dirty-pages" => slot.dirty_all_pages(),
+        "output-max" => slot.claim_output(u64::MAX),
+        "lie-when-stopped" => {
+            while !slot.honest.stop_requested(id) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            claim(id + 1, VALUE, 8)
+        }
+        "value-when-stopped" => {
+            while !slot.honest.stop_requested(id) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// When the caller may have its answer.
+fn lie_afterwards(what: &str, slot: &Slot, request: Request) {
+    match what {
+        "reply-and-exit" => process::exit(3),
+        "rewrite" => slot.keep_rewriting(request.id, request.len as usize),
+        "chatter-idle" => sys::tell(&WorkerMessage::Ready),
+        "ring-after-reply" => loop {
+            slot.ring();
+        },
+        _ => {}
+    }
+}
+
+fn eprint_ignoring_errors(text: &str) {
+    use std::io::Write;
+    // The pipe is full before long.
+    let _ = io::stderr().write_all(text.as_bytes());
+}

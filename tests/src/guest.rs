@@ -1,0 +1,42 @@
+//! The repository's guests, as modules and as hosts.
+
+use std::path::{Path, PathBuf};
+
+use stockade::{Host, HostBuilder, Limiter, Module};
+
+/// The guest of the README.
+#[must_use]
+pub fn hello() -> Module {
+    Module::from_bytes(stockade::include_guest!("hello"))
+}
+
+/// One function for each behaviour that tests need.
+#[must_use]
+pub fn probe() -> Module {
+    Module::from_bytes(stockade::include_guest!("probe"))
+}
+
+/// Markdown to HTML.
+#[must_use]
+pub fn markdown() -> Module {
+    Module::from_bytes(stockade::include_guest!("markdown"))
+}
+
+/// Images to thumbnails.
+#[must_use]
+pub fn thumbnail() -> Module {
+    Module::from_bytes(stockade::include_guest!("thumbnail"))
+}
+
+/// A host of `module` that shares compiled guests with all other tests, and permits with none.
+pub fn host_of(module: Module) -> HostBuilder {
+    Host::builder(module)
+        .cache_dir(shared_cache())
+        .limiter(Limiter::new(64))
+}
+
+/// Where tests keep artifacts that do not test the cache: each guest is compiled once.
+#[must_use]
+pub fn shared_cache() -> PathBuf {
+    Path::new(env!("OUT_DIR")).join("cache")
+}

@@ -1,0 +1,41 @@
+//! Waiting for what must become true, without a guess at how long it takes.
+
+use std::time::{Duration, Instant};
+
+/// How long a promise of liveness may take on a loaded machine before a test calls it broken. Nothing
+/// waits so long when all is well.
+pub const BOUND: Duration = Duration::from_secs(5);
+
+/// Between two looks at a condition that nothing announces.
+const LOOKS: Duration = Duration::from_millis(1);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within `bound`: usually [`BOUND`].
+#[track_caller]
+pub fn eventually(bound: Duration, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(
+            begun.elapsed() < bound,
+            "this did not come true within {bound:?}"
+        );
+        std::thread::sleep(LOOKS);
+    }
+}
+
+/// The same, while other tasks of the runtime go on.
+///
+/// # Panics
+/// When it does not within `bound`: usually [`BOUND`].
+pub async fn eventually_async(bound: Duration, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(
+            begun.elapsed() < bound,
+            "this did not come true within {bound:?}"
+        );
+        tokio::time::sleep(LOOKS).await;
+    }
+}

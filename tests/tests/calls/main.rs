@@ -1,0 +1,20 @@
+//! Calls that end as calls should, and bad input that is refused: modules, settings, caches, payloads.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod abi;
+mod bad_modules;
+mod cache;
+mod claims;
+mod echoes;
+mod forms;
+mod limits;
+mod names;
+mod payloads;
+mod programs;
+mod repository;
+mod runtimes;
+mod settings;
+mod state;
+mod waiting;
+mod wasi;
+mod workloads;

@@ -1,0 +1,69 @@
+//! A future that a test polls itself, so that it can act between two polls.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+pub(crate) struct ByHand<F: Future> {
+    future: Pin<Box<F>>,
+    bell: Arc<Bell>,
+}
+
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+    wakes: AtomicUsize,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.heard.notify_all();
+    }
+}
+
+impl<F: Future> ByHand<F> {
+    pub(crate) fn new(future: impl IntoFuture<IntoFuture = F>) -> Self {
+        Self {
+            future: Box::pin(future.into_future()),
+            bell: Arc::default(),
+        }
+    }
+
+    /// Polls once.
+    pub(crate) fn poll(&mut self) -> Poll<F::Output> {
+        let waker = Waker::from(Arc::clone(&self.bell));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Waits until the future has asked to be polled; `false` when it does not within `bound`.
+    pub(crate) fn wait(&self, bound: Duration) -> bool {
+        let rung = self
+            .bell
+            .rung
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .bell
+            .heard
+            .wait_timeout_while(rung, bound, |rung| !*rung);
+        let (mut rung, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *rung)
+    }
+
+    /// Polls it to its end.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) -> F::Output {
+        loop {
+            if let Poll::Ready(output) = self.poll() {
+                return output;
+            }
+            assert!(self.wait(super::hosts::RESOLVES), "a call was never woken");
+        }
+    }
+}

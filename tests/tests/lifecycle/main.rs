@@ -1,0 +1,22 @@
+//! What happens to calls and processes when something goes wrong: a call that is stopped, a guest that
+//! fails, a worker that dies or lies, a host that goes away.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, too: what fails in one fails the test that called it"
+)]
+
+mod by_hand;
+mod dropping;
+mod failing;
+mod hostile_compiler;
+mod hostile_death;
+mod hostile_start;
+mod hostile_worker;
+mod hosts;
+mod processes;
+mod queue;
+mod signals;
+mod slot_memory;
+mod steps;
+mod stopping;
+mod storm;
