@@ -1,0 +1,80 @@
+//! The command line.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use crate::suites::{SUITES, Suite};
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) suite: &'static Suite,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) quick: bool,
+}
+
+/// Reads the arguments; the error is what to tell the user.
+pub(crate) fn parse(arguments: &[String]) -> Result<Request, String> {
+    let (mut suite, mut json, mut quick) = (None, None, false);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => quick = true,
+            "--json" => match arguments.next() {
+                Some(path) => json = Some(PathBuf::from(path)),
+                None => return Err(usage("--json wants the name of a file")),
+            },
+            "--help" | "-h" => return Err(usage("measures stockade")),
+            option if option.starts_with('-') => {
+                return Err(usage(&format!("there is no option {option}")));
+            }
+            name if suite.is_none() => match SUITES.iter().find(|suite| suite.name == name) {
+                Some(found) => suite = Some(found),
+                None => return Err(usage(&format!("there is no suite {name}"))),
+            },
+            more => return Err(usage(&format!("one suite at a time: what is {more}?"))),
+        }
+    }
+    match suite {
+        Some(suite) => Ok(Request { suite, json, quick }),
+        None => Err(usage("which suite?")),
+    }
+}
+
+fn usage(problem: &str) -> String {
+    let mut text = format!(
+        "stockade-bench: {problem}\n\nusage: stockade-bench SUITE [--json FILE] [--quick]\n\nsuites:\n"
+    );
+    for Suite { name, about, .. } in SUITES {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:<10} {about}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &str) -> Result<Request, String> {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    #[test]
+    fn a_suite_and_options_are_understood_in_any_order() {
+        let request = parse_words("--quick latency --json out.json").unwrap();
+        assert_eq!((request.suite.name, request.quick), ("latency", true));
+        assert_eq!(request.json, Some(PathBuf::from("out.json")));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_the_list_of_suites() {
+        for words in ["", "no-such", "latency density", "--json", "latency --fast"] {
+            let refusal = parse_words(words).unwrap_err();
+            for suite in SUITES {
+                assert!(refusal.contains(suite.name), "{refusal}");
+            }
+        }
+    }
+}

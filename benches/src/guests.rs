@@ -1,0 +1,25 @@
+//! The guests, and hosts for them as an ordinary program builds them.
+
+use anyhow::Result;
+use stockade::{HostBuilder, Limiter, Module};
+use tokio::runtime::{Builder, Runtime};
+
+pub(crate) const HELLO: &[u8] = stockade::include_guest!("hello");
+pub(crate) const PROBE: &[u8] = stockade::include_guest!("probe");
+
+/// Default settings, but for permits: each host has its own, so that none waits for another's calls.
+pub(crate) fn host(guest: &[u8], workers: usize) -> HostBuilder {
+    stockade::Host::builder(Module::from_bytes(guest))
+        .workers(workers)
+        .limiter(Limiter::new(workers))
+}
+
+/// The runtime of a small program.
+pub(crate) fn current_thread() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+/// The runtime of `#[tokio::main]`.
+pub(crate) fn multi_thread() -> Result<Runtime> {
+    Ok(Builder::new_multi_thread().enable_all().build()?)
+}

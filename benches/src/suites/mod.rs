@@ -1,0 +1,54 @@
+//! What can be measured.
+
+mod cancel;
+mod cpu;
+mod density;
+mod latency;
+mod payload;
+mod start;
+
+use anyhow::Result;
+
+use crate::report::Outcome;
+
+/// A set of rows that are measured in one run.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// The argument is whether to be quick.
+    pub(crate) run: fn(bool) -> Result<Outcome>,
+}
+
+pub(crate) const SUITES: &[Suite] = &[
+    Suite {
+        name: "latency",
+        about: "small calls, next to the same call in this process and to messages between processes",
+        run: latency::run,
+    },
+    Suite {
+        name: "payload",
+        about: "bytes there and back, next to one copy of them",
+        run: payload::run,
+    },
+    Suite {
+        name: "start",
+        about: "hosts and workers, next to starting /bin/true",
+        run: start::run,
+    },
+    Suite {
+        name: "cancel",
+        about: "from stopping a call to the result of the next",
+        run: cancel::run,
+    },
+    Suite {
+        name: "cpu",
+        about: "computing, next to Wasmtime without stockade",
+        run: cpu::run,
+    },
+    Suite {
+        name: "density",
+        about: "what an idle worker costs",
+        run: density::run,
+    },
+];
