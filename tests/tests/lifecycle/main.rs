@@ -8,6 +8,7 @@
 mod by_hand;
 mod dropping;
 mod failing;
+mod forks;
 mod hostile_compiler;
 mod hostile_death;
 mod hostile_start;

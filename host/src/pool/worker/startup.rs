@@ -49,6 +49,8 @@ impl Worker {
                 // It is dying, and its death will tell how. If it only closed its socket before it was
                 // ready, its time runs out.
                 Ok(bytes) if bytes.is_empty() => return false,
+                // Longer than anything that it could have to say.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.hear(&[]),
                 Err(_) => return false,
                 Ok(bytes) => {
                     if !self.hear(&bytes) {
@@ -130,9 +132,12 @@ impl Worker {
             "" => String::new(),
             said => format!("; it said: {said}"),
         };
-        let error = match record.startup {
-            Startup::Loaded { .. } => StartError::Error(Error::Init {
-                reason: format!("{how} while the module's start code ran{said}"),
+        let while_loaded = format!("{how} while the module's start code ran{said}");
+        let error = match (record.startup, exit) {
+            // Killed from outside, for all we know: the next one may live.
+            (Startup::Loaded { .. }, Some(Exit::Signal(_))) => self.cannot_start(while_loaded),
+            (Startup::Loaded { .. }, _) => StartError::Error(Error::Init {
+                reason: while_loaded,
             }),
             _ => self.cannot_start(format_args!(
                 "no stockade worker, or broken: {how} before it was ready{said}"
