@@ -2,7 +2,7 @@
 
 use std::any::type_name;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::OnceLock;
 
 use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo};
 
@@ -10,10 +10,11 @@ use crate::Error;
 use crate::signature;
 use crate::spin::Luck;
 
-/// The functions of a module, by name.
+/// The functions of a module.
 #[derive(Debug)]
 pub(crate) struct Functions {
-    by_name: HashMap<Arc<str>, Arc<Entry>>,
+    entries: Vec<Entry>,
+    by_name: HashMap<Box<str>, usize>,
 }
 
 /// One function, and what its calls have taught us.
@@ -21,45 +22,67 @@ pub(crate) struct Functions {
 pub(crate) struct Entry {
     pub(crate) info: FunctionInfo,
     pub(crate) luck: Luck,
-    /// The types that were found to fit, by where the compiler keeps their names.
-    fitting: RwLock<Vec<[usize; 4]>>,
+    fitting: [OnceLock<TypePair>; FITTING_KEPT],
 }
+
+/// Where the compiler keeps the names of a call's argument and result types.
+type TypePair = [usize; 4];
+
+/// A function is seldom called with more types than these; others are compared at every call.
+const FITTING_KEPT: usize = 4;
 
 impl Functions {
     pub(crate) fn new(info: &ModuleInfo) -> Self {
-        let entry = |info: &FunctionInfo| Entry {
-            info: info.clone(),
-            luck: Luck::default(),
-            fitting: RwLock::default(),
+        let mut functions = Self {
+            entries: Vec::new(),
+            by_name: HashMap::new(),
         };
-        let by_name = info
-            .functions
-            .iter()
-            .map(|f| (f.name.as_str().into(), Arc::new(entry(f))))
-            .collect();
-        Self { by_name }
+        for function in &info.functions {
+            let place = functions.entries.len();
+            // Exports have different names; two functions of one name are a compiler's lie.
+            if functions.by_name.contains_key(&*function.name) {
+                continue;
+            }
+            functions
+                .by_name
+                .insert(function.name.as_str().into(), place);
+            functions.entries.push(Entry {
+                info: function.clone(),
+                luck: Luck::default(),
+                fitting: Default::default(),
+            });
+        }
+        functions
     }
 
-    pub(crate) fn get(&self, name: &str) -> Result<&Arc<Entry>, Error> {
-        self.by_name.get(name).ok_or_else(|| {
-            let mut available: Vec<String> = self
-                .by_name
-                .keys()
-                .map(|name| (**name).to_owned())
-                .collect();
-            available.sort();
-            Error::NoSuchFunction {
-                name: name.to_owned(),
-                available,
+    /// The function of this name, and its place.
+    pub(crate) fn find(&self, name: &str) -> Result<(usize, &Entry), Error> {
+        match self.by_name.get(name) {
+            Some(&place) => Ok((place, &self.entries[place])),
+            None => {
+                let mut available: Vec<_> =
+                    self.entries.iter().map(|e| e.info.name.clone()).collect();
+                available.sort();
+                let name = name.to_owned();
+                Err(Error::NoSuchFunction { name, available })
             }
-        })
+        }
+    }
+
+    pub(crate) fn get(&self, place: usize) -> Option<&Entry> {
+        self.entries.get(place)
+    }
+
+    /// The function at a place that [`Self::find`] gave.
+    pub(crate) fn entry(&self, place: usize) -> &Entry {
+        &self.entries[place]
     }
 
     pub(crate) fn list(&self) -> Vec<Function> {
-        let mut functions: Vec<Function> = self
-            .by_name
-            .values()
-            .map(|entry| Function::new(&entry.info))
+        let mut functions: Vec<_> = self
+            .entries
+            .iter()
+            .map(|e| Function::new(&e.info))
             .collect();
         functions.sort_by(|a, b| a.name.cmp(&b.name));
         functions
@@ -71,21 +94,16 @@ impl Entry {
         &self.info.name
     }
 
-    /// Refuses types that are definitely not the function's; looks at each pair of types once.
+    /// Refuses types that are definitely not the function's.
     pub(crate) fn check<A, R>(&self) -> Result<(), Error> {
         let (args, result) = (type_name::<A>(), type_name::<R>());
-        let key = [
+        let pair = [
             args.as_ptr().addr(),
             args.len(),
             result.as_ptr().addr(),
             result.len(),
         ];
-        if self
-            .fitting
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&key)
-        {
+        if self.fitting.iter().any(|known| known.get() == Some(&pair)) {
             return Ok(());
         }
         if let Some((expected, found)) = signature::clash(&self.info, args, result) {
@@ -95,10 +113,8 @@ impl Entry {
                 found,
             });
         }
-        self.fitting
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(key);
+        // All places taken: this pair will be compared again.
+        let _ = self.fitting.iter().find(|place| place.set(pair).is_ok());
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::call::Running;
-use crate::host::Shared;
+use crate::host::Hold;
 use crate::park;
 
 /// A spawned call: await it for its result, or cancel it.
@@ -26,7 +26,7 @@ pub struct CallHandle<R> {
     signal: Arc<Signal>,
     detached: bool,
     /// A detached call does not keep its pool in service, but whoever may still ask for its result does.
-    _hold: Option<Arc<Shared>>,
+    _hold: Option<Hold>,
 }
 
 #[derive(Debug, Default)]
@@ -127,7 +127,7 @@ where
     A: Serialize + Send + 'static,
     R: DeserializeOwned + Send + 'static,
 {
-    let hold = if detached { running.let_go() } else { None };
+    let hold = detached.then(|| running.let_go());
     let signal = Arc::new(Signal::default());
     let (sender, result) = oneshot::channel();
     let runtime = Handle::try_current()

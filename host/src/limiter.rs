@@ -1,5 +1,6 @@
 //! How many calls may run at once.
 
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -13,12 +14,20 @@ use crate::fair::{Queue, Ticket};
 pub struct Limiter(Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared(Mutex<Permits>);
+struct Shared {
+    /// Permits that nobody has; negative for a while after the total was lowered.
+    free: AtomicIsize,
+    /// Whether anybody waits. A permit that comes back while this is unset goes to `free` and no further.
+    ///
+    /// Set before `free` is looked at, and read after `free` was raised, all in one total order: so either
+    /// the one who comes to wait finds the permit, or the one who gives it back finds who waits.
+    contended: AtomicBool,
+    queue: Mutex<Waiters>,
+}
 
 #[derive(Debug)]
-struct Permits {
+struct Waiters {
     total: usize,
-    borrowed: usize,
     queue: Queue<()>,
 }
 
@@ -33,29 +42,25 @@ impl Limiter {
     /// A limiter with `total` permits. With none, calls wait until [`Self::set_total`].
     #[must_use]
     pub fn new(total: usize) -> Self {
-        Self(Arc::new(Shared(Mutex::new(Permits {
-            total,
-            borrowed: 0,
-            queue: Queue::new(),
-        }))))
+        let total = total.min(TOTAL_MAX);
+        Self(Arc::new(Shared {
+            free: AtomicIsize::new(total.cast_signed()),
+            contended: AtomicBool::new(false),
+            queue: Mutex::new(Waiters {
+                total,
+                queue: Queue::new(),
+            }),
+        }))
     }
 
     /// Changes the number of permits. Fewer take effect as calls end; nothing is stopped.
     pub fn set_total(&self, total: usize) {
-        let mut permits = self.0.lock();
-        permits.total = total;
-        let mut wakers = Vec::new();
-        while permits.borrowed < permits.total {
-            match permits.queue.give(()) {
-                Ok(waker) => {
-                    permits.borrowed += 1;
-                    wakers.extend(waker);
-                }
-                Err(()) => break,
-            }
-        }
-        drop(permits);
-        wakers.into_iter().for_each(Waker::wake);
+        let total = total.min(TOTAL_MAX);
+        let mut waiters = self.0.lock();
+        let change = total.cast_signed() - waiters.total.cast_signed();
+        waiters.total = total;
+        self.0.free.fetch_add(change, Ordering::SeqCst);
+        self.0.serve(waiters);
     }
 
     /// The number of permits.
@@ -67,14 +72,16 @@ impl Limiter {
     /// How many are in use; more than [`Self::total`] for a while after that was lowered.
     #[must_use]
     pub fn borrowed(&self) -> usize {
-        self.0.lock().borrowed
+        let total = self.0.lock().total.cast_signed();
+        let free = self.0.free.load(Ordering::SeqCst);
+        (total - free).try_into().unwrap_or(0)
     }
 
     /// How many are free.
     #[must_use]
     pub fn available(&self) -> usize {
-        let permits = self.0.lock();
-        permits.total.saturating_sub(permits.borrowed)
+        let free = self.0.free.load(Ordering::SeqCst);
+        free.try_into().unwrap_or(0)
     }
 
     /// How many calls wait for one.
@@ -85,36 +92,58 @@ impl Limiter {
 
     /// A permit now, or a place in the queue.
     pub(crate) fn acquire(&self) -> Result<Permit, WaitPermit> {
-        let mut permits = self.0.lock();
-        if permits.borrowed < permits.total && permits.queue.waiting() == 0 {
-            permits.borrowed += 1;
+        if !self.0.contended.load(Ordering::SeqCst) && self.0.take_free() {
             return Ok(Permit(Arc::clone(&self.0)));
         }
-        let ticket = permits.queue.join();
-        Err(WaitPermit {
+        let mut waiters = self.0.lock();
+        let place = WaitPermit {
             shared: Arc::clone(&self.0),
-            ticket: Some(ticket),
-        })
+            ticket: Some(waiters.queue.join()),
+        };
+        self.0.contended.store(true, Ordering::SeqCst);
+        // Whatever came back meanwhile goes to the first in line, who may be this one.
+        self.0.serve(waiters);
+        place.if_given()
     }
 }
 
+/// More permits than there can be calls.
+const TOTAL_MAX: usize = usize::MAX >> 2;
+
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Permits> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one of the permits that nobody has, if there is any.
+    fn take_free(&self) -> bool {
+        let one_less = |free: isize| (free > 0).then(|| free - 1);
+        self.free
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+            .is_ok()
+    }
+
+    /// Gives free permits to those who wait, first come first served.
+    fn serve(&self, mut waiters: MutexGuard<'_, Waiters>) {
+        let mut wakers = Vec::new();
+        while waiters.queue.waiting() > 0 && self.take_free() {
+            match waiters.queue.give(()) {
+                Ok(waker) => wakers.extend(waker),
+                Err(()) => _ = self.free.fetch_add(1, Ordering::SeqCst),
+            }
+        }
+        if waiters.queue.waiting() == 0 {
+            self.contended.store(false, Ordering::SeqCst);
+        }
+        drop(waiters);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn give_back(&self) {
-        let mut permits = self.lock();
-        if permits.borrowed <= permits.total
-            && let Ok(waker) = permits.queue.give(())
-        {
-            drop(permits);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-            return;
+        self.free.fetch_add(1, Ordering::SeqCst);
+        if self.contended.load(Ordering::SeqCst) {
+            self.serve(self.lock());
         }
-        permits.borrowed -= 1;
     }
 }
 
@@ -136,6 +165,14 @@ pub(crate) struct WaitPermit {
 }
 
 impl WaitPermit {
+    /// The permit, if the place has been given one.
+    fn if_given(mut self) -> Result<Permit, Self> {
+        match self.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(permit) => Ok(permit),
+            Poll::Pending => Err(self),
+        }
+    }
+
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
         let Some(ticket) = &self.ticket else {
             return Poll::Pending;
@@ -152,7 +189,10 @@ impl Drop for WaitPermit {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
-        let left = self.shared.lock().queue.leave(&ticket);
+        let mut waiters = self.shared.lock();
+        let left = waiters.queue.leave(&ticket);
+        // Unsets the mark when this was the last one.
+        self.shared.serve(waiters);
         if left.value.is_some() {
             self.shared.give_back();
         }
@@ -204,5 +244,39 @@ mod tests {
         assert!(poll(&mut wait).is_pending());
         limiter.set_total(3);
         assert!(poll(&mut wait).is_ready());
+        assert_eq!((limiter.borrowed(), limiter.available()), (0, 3));
+    }
+
+    #[test]
+    fn no_permit_is_lost_or_made_when_threads_race() {
+        const ROUNDS: usize = 20_000;
+        let limiter = Limiter::new(2);
+        let running = AtomicIsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (limiter, running) = (&limiter, &running);
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let permit = match limiter.acquire() {
+                            Ok(permit) => permit,
+                            // Some leave the queue, given or not.
+                            Err(place) if (round + thread) % 3 == 0 => {
+                                drop(place);
+                                continue;
+                            }
+                            Err(mut place) => {
+                                crate::park::block_on(std::future::poll_fn(|cx| place.poll(cx)))
+                            }
+                        };
+                        assert!(running.fetch_add(1, Ordering::SeqCst) < 2);
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        drop(permit);
+                    }
+                });
+            }
+        });
+        let end = (limiter.borrowed(), limiter.available(), limiter.waiting());
+        assert_eq!(end, (0, 2, 0));
+        assert!(!limiter.0.contended.load(Ordering::SeqCst));
     }
 }

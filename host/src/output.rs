@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use stockade_wire::slot::Output as Tail;
 
 use crate::error::Shown;
-use crate::functions::Entry;
 use crate::wasi::Output;
 
 /// What one call wrote.
@@ -46,7 +45,7 @@ struct Backlog {
 struct Late {
     written: Written,
     to: [Output; 2],
-    function: Arc<Entry>,
+    function: String,
     worker: u64,
 }
 
@@ -57,7 +56,7 @@ static BACKLOG: LazyLock<Mutex<Backlog>> = LazyLock::new(Mutex::default);
 
 /// Delivers from another thread, which ends when there is nothing left: the supervisor must never run a
 /// subscriber or write to a stream, either of which may wait for ever.
-pub(crate) fn deliver_later(written: Written, to: [Output; 2], function: Arc<Entry>, worker: u64) {
+pub(crate) fn deliver_later(written: Written, to: [Output; 2], function: String, worker: u64) {
     let late = Late {
         written,
         to,
@@ -84,8 +83,7 @@ fn serve_backlog() {
         drop(backlog);
         // A subscriber that panics is the application's bug, and no reason to lose what others print.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            late.written
-                .deliver(late.to, late.function.name(), late.worker);
+            late.written.deliver(late.to, &late.function, late.worker);
         }));
     }
 }

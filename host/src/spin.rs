@@ -4,8 +4,6 @@
 //! nobody polls while CPUs are short, and a function whose polls keep failing is polled for more and more
 //! rarely.
 
-use std::cell::OnceCell;
-use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,24 +32,32 @@ static CPUS: LazyLock<usize> = LazyLock::new(|| {
     }
 });
 
+/// Calls that were published from a thread and are not over, by the thread's place. Threads that share a
+/// place poll less than they could.
+static PUBLISHED: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
+
+const PLACES: usize = 64;
+
 thread_local! {
-    /// Calls that were published from this thread and are not over.
-    static PUBLISHED_HERE: OnceCell<Arc<AtomicUsize>> = const { OnceCell::new() };
+    static PLACE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % PLACES
+    };
 }
 
 /// Counts a call while it runs.
 #[derive(Debug)]
 pub(crate) struct Running {
-    thread: Arc<AtomicUsize>,
+    place: usize,
     alone: bool,
 }
 
 impl Running {
     pub(crate) fn begin() -> Self {
-        let thread = PUBLISHED_HERE.with(|cell| Arc::clone(cell.get_or_init(Arc::default)));
-        let alone_here = thread.fetch_add(1, Ordering::Relaxed) == 0;
+        let place = PLACE.with(|place| *place);
+        let alone_here = PUBLISHED[place].fetch_add(1, Ordering::Relaxed) == 0;
         let alone = BUSY.fetch_add(1, Ordering::Relaxed) + 1 < *CPUS && alone_here;
-        Self { thread, alone }
+        Self { place, alone }
     }
 
     /// Whether both sides may poll: there is a CPU for each, and no other call on this thread that the
@@ -72,7 +78,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.thread.fetch_sub(1, Ordering::Relaxed);
+        PUBLISHED[self.place].fetch_sub(1, Ordering::Relaxed);
         BUSY.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -13,7 +13,7 @@ pub use self::running::Running;
 use self::running::{Step, detach};
 use crate::function::Function;
 use crate::handle::{self, CallHandle};
-use crate::host::Shared;
+use crate::host::{Hold, Shared};
 use crate::limits::{Codec, OnDrop};
 use crate::{Error, Limiter};
 
@@ -26,21 +26,20 @@ pub struct Call<A, R>(Running<A, R>);
 
 impl<A, R> Call<A, R> {
     pub(crate) fn new(shared: &Arc<Shared>, function: impl Function<A, R>, args: A) -> Self {
-        let pool = Arc::clone(&shared.pool);
-        let entry = function.name().and_then(|name| {
-            let entry = pool.functions.get(name)?;
+        let pool = &shared.pool;
+        let known = function.name().and_then(|name| {
+            let (index, entry) = pool.functions.find(name)?;
             entry.check::<A, R>()?;
-            Ok(Arc::clone(entry))
+            Ok(index)
         });
-        let (function, step) = match entry {
-            Ok(entry) => (Some(entry), Step::Begin),
-            Err(error) => (None, Step::Failed(Some(error))),
+        let (function, step) = match known {
+            Ok(index) => (index, Step::Begin),
+            Err(error) => (usize::MAX, Step::Failed(Some(error))),
         };
         Self(Running {
             timeout: pool.config.limits.timeout,
             codec: pool.config.codec,
-            hold: Some(Arc::clone(shared)),
-            pool,
+            hold: Hold::Service(Arc::clone(shared)),
             function,
             args: Some(args),
             step,

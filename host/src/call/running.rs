@@ -17,15 +17,12 @@ use crate::clock::after;
 use crate::error::{Broken, Exit, Phase};
 use crate::functions::Entry;
 use crate::handle;
-use crate::host::Shared;
+use crate::host::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
 use crate::pool::{Budget, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
 use crate::supervisor::Timer;
 use crate::{Cause, Error, Limiter, Trap, codec};
-
-/// Why a call that is dispatched has its function.
-const KNOWN: &str = "an unknown function fails before it is dispatched";
 
 /// After so many workers that did not accept a call, it is given up.
 const DISPATCHES_MAX: u32 = 3;
@@ -33,10 +30,9 @@ const DISPATCHES_MAX: u32 = 3;
 /// A call that is awaited: what [`crate::Host::run_sync`] returns.
 #[must_use = "futures do nothing unless polled"]
 pub struct Running<A, R> {
-    /// Keeps the pool alive; a detached call does without.
-    pub(super) hold: Option<Arc<Shared>>,
-    pub(super) pool: Arc<Pool>,
-    pub(super) function: Option<Arc<Entry>>,
+    pub(super) hold: Hold,
+    /// Its place among the module's functions; none for a call that has failed already.
+    pub(super) function: usize,
     /// Kept until the call is over: a second dispatch encodes them again, and never reads a slot that a
     /// dead worker could have written.
     pub(super) args: Option<A>,
@@ -130,7 +126,10 @@ where
                     let phase = Phase::Queued;
                     return Poll::Ready(Err(Error::Timeout { phase, elapsed }));
                 }
-                let limiter = self.limiter.as_ref().unwrap_or(&self.pool.config.limiter);
+                let limiter = self
+                    .limiter
+                    .as_ref()
+                    .unwrap_or(&self.hold.pool().config.limiter);
                 match limiter.acquire() {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
                     Err(place) => {
@@ -143,7 +142,9 @@ where
             Step::Permit(place) => match place.poll(cx) {
                 Poll::Ready(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
                 // A detached call does not keep the pool in service, and is not in the pool's queue.
-                Poll::Pending if self.hold.is_none() && self.pool.is_closed_or_wakes(cx) => {
+                Poll::Pending
+                    if self.hold.is_detached() && self.hold.pool().is_closed_or_wakes(cx) =>
+                {
                     Poll::Ready(Err(Error::Closed))
                 }
                 Poll::Pending => self.wait(cx),
@@ -157,8 +158,7 @@ where
                 Poll::Pending => self.wait(cx),
             },
             Step::InFlight(in_flight) => {
-                let function = self.function.as_ref().expect(KNOWN);
-                match in_flight.poll(function, cx) {
+                match in_flight.poll(self.hold.pool(), self.function, cx) {
                     Poll::Ready(outcome) => Poll::Ready(self.settle(outcome)),
                     Poll::Pending => Poll::Pending,
                 }
@@ -175,14 +175,14 @@ where
     }
 
     fn find_worker(&mut self, permit: Permit) -> Result<(), Error> {
-        match self.pool.acquire() {
+        match self.hold.pool().acquire() {
             Ok(lease) => self.dispatch(permit, lease),
             Err(place) => {
                 self.step = Step::Worker(Some(permit), place);
-                if !self.may_wait && self.pool.starts_for_everybody() {
+                if !self.may_wait && self.hold.pool().starts_for_everybody() {
                     return Ok(());
                 }
-                self.begin_waiting(self.pool.waiting.load(Ordering::Relaxed))
+                self.begin_waiting(self.hold.pool().waiting.load(Ordering::Relaxed))
             }
         }
     }
@@ -192,7 +192,7 @@ where
             return Err(Error::Saturated { waiting });
         }
         if self.waiting.is_none() {
-            self.waiting = Some(Waiting::begin(&self.pool)?);
+            self.waiting = Some(Waiting::begin(self.hold.pool())?);
         }
         self.begun.get_or_insert_with(Instant::now);
         Ok(())
@@ -207,7 +207,7 @@ where
         };
         let now = Instant::now();
         if due <= now {
-            let starting = matches!(self.step, Step::Worker(..)) && self.pool.is_starting();
+            let starting = matches!(self.step, Step::Worker(..)) && self.hold.pool().is_starting();
             let phase = if starting {
                 Phase::Starting
             } else {
@@ -220,7 +220,7 @@ where
         }
         match &self.timer {
             Some(timer) => timer.set_waker(cx.waker()),
-            None => self.timer = Some(self.pool.supervisor.wake_at(due, cx.waker().clone())),
+            None => self.timer = Some(self.hold.pool().supervisor.wake_at(due, cx.waker().clone())),
         }
         Poll::Pending
     }
@@ -233,10 +233,10 @@ where
         let run_until = self.timeout.map(|timeout| after(Instant::now(), timeout));
         let budget = Budget {
             deadline: run_until.into_iter().chain(self.deadline).min(),
-            cpu_time: self.pool.config.limits.cpu_time,
+            cpu_time: self.hold.pool().config.limits.cpu_time,
         };
-        let function = self.function.as_ref().expect(KNOWN);
-        match Worker::publish(lease, permit, function, written, budget) {
+        let pool = self.hold.pool();
+        match Worker::publish(pool, lease, permit, self.function, written, budget) {
             Ok(in_flight) => {
                 self.step = Step::InFlight(in_flight);
                 Ok(())
@@ -246,14 +246,14 @@ where
     }
 
     fn write(&self, lease: &Lease) -> Result<Written, Error> {
-        let function = self.function.as_ref().expect(KNOWN);
+        let function = self.hold.pool().functions.entry(self.function);
         let args = self.args.as_ref().expect("kept until the call is over");
         let (name, kind) = (function.name(), &function.info.kind);
         lease.worker().request_begins();
         let mut writer = lease.worker().slot().writer();
         let encoded = codec::encode(name, kind, self.codec, args, &mut writer);
         let len = writer.len();
-        let limit = self.pool.config.limits.payload_bytes;
+        let limit = self.hold.pool().config.limits.payload_bytes;
         let written = encoded.and_then(|()| {
             writer
                 .finish()
@@ -270,14 +270,14 @@ where
         let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
             unreachable!("only a call in flight has an outcome")
         };
-        let function = self.function.as_ref().expect(KNOWN);
+        let function = self.hold.pool().functions.entry(self.function);
         match outcome {
             Outcome::Failed { failure, stderr } => {
                 Err(self.failure(&in_flight, function, failure, stderr))
             }
             Outcome::Reply(payload) => {
                 let kind = &function.info.kind;
-                let result = codec::decode(function.name(), kind, self.codec, &payload);
+                let result = codec::decode(function.name(), kind, self.codec, payload.bytes());
                 in_flight.give_back(payload);
                 result.map(Some)
             }
@@ -300,9 +300,9 @@ where
                 elapsed: in_flight.published().elapsed(),
             }),
             Outcome::Stopped(StopReason::CpuTime) => {
-                let limit = self.pool.config.limits.cpu_time.unwrap_or_default();
+                let limit = self.hold.pool().config.limits.cpu_time.unwrap_or_default();
                 let broken = broken(&in_flight, function, Cause::CpuTime { limit });
-                let process_died = self.pool.config.interrupt == Interrupt::KillOnly;
+                let process_died = self.hold.pool().config.interrupt == Interrupt::KillOnly;
                 Err(Broken {
                     process_died,
                     ..broken
@@ -344,7 +344,7 @@ where
                 Cause::OutOfMemory { limit, requested }
             }
             FailureKind::NoRoomForArguments { bytes } => Cause::OutOfMemory {
-                limit: self.pool.config.limits.memory_bytes as u64,
+                limit: self.hold.pool().config.limits.memory_bytes as u64,
                 requested: bytes,
             },
             FailureKind::StackOverflow => Cause::StackOverflow,
@@ -354,7 +354,7 @@ where
                 let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                 return Error::PayloadTooLarge {
                     bytes,
-                    limit: self.pool.config.limits.payload_bytes,
+                    limit: self.hold.pool().config.limits.payload_bytes,
                 };
             }
         };
@@ -381,12 +381,13 @@ impl<A, R> Running<A, R> {
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+        self.hold.pool()
     }
 
-    /// From now on the call does not keep its pool in service; what it is given back does.
-    pub(crate) fn let_go(&mut self) -> Option<Arc<Shared>> {
-        self.hold.take()
+    /// From now on the call does not keep its pool in service; what is returned does.
+    pub(crate) fn let_go(&mut self) -> Hold {
+        let detached = Hold::Pool(Arc::clone(self.pool()));
+        std::mem::replace(&mut self.hold, detached)
     }
 }
 
@@ -396,9 +397,8 @@ impl<A, R> Drop for Running<A, R> {
             return;
         };
         detach(Running {
-            hold: self.hold.take(),
-            pool: Arc::clone(&self.pool),
-            function: self.function.take(),
+            hold: self.hold.clone(),
+            function: self.function,
             args: self.args.take(),
             step: std::mem::replace(&mut self.step, Step::Over),
             codec: self.codec,
@@ -419,7 +419,7 @@ impl<A, R> Drop for Running<A, R> {
 
 impl<A, R> std::fmt::Debug for Running<A, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let function = self.function.as_ref().map(|function| function.name());
+        let function = self.pool().functions.get(self.function).map(Entry::name);
         f.debug_struct("Running")
             .field("function", &function)
             .field("step", &self.step)

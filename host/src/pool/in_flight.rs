@@ -5,12 +5,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use stockade_wire::message::Failure;
-use stockade_wire::slot::Disbelief;
 use stockade_wire::slot::machine::StopReason;
+use stockade_wire::slot::{Disbelief, INLINE_REPLY};
 
-use super::Worker;
+use super::{Pool, Worker};
 use crate::error::Exit;
-use crate::functions::Entry;
 use crate::spin;
 
 /// A published call. Dropping it stops the call.
@@ -27,7 +26,7 @@ pub(crate) struct InFlight {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The worker answered; this is a private copy.
-    Reply(Vec<u8>),
+    Reply(Payload),
     /// The guest failed.
     Failed { failure: Failure, stderr: String },
     /// No guest code has run: dispatch it again.
@@ -38,6 +37,24 @@ pub(crate) enum Outcome {
     Died { exit: Option<Exit>, stderr: String },
     /// The worker wrote something that no honest worker writes.
     Lie(Disbelief),
+}
+
+/// A private copy of a reply.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// A short one, which costs no buffer.
+    Inline([u8; INLINE_REPLY], usize),
+    /// A longer one, in a buffer that the worker lends from call to call.
+    Buffer(Vec<u8>),
+}
+
+impl Payload {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline(bytes, len) => &bytes[..*len],
+            Self::Buffer(bytes) => bytes,
+        }
+    }
 }
 
 impl InFlight {
@@ -59,15 +76,21 @@ impl InFlight {
         self.published
     }
 
-    pub(crate) fn poll(&mut self, function: &Entry, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if std::mem::take(&mut self.may_poll) && function.luck.try_it() {
+    pub(crate) fn poll(
+        &mut self,
+        pool: &Arc<Pool>,
+        function: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
+        let luck = &pool.functions.entry(function).luck;
+        if std::mem::take(&mut self.may_poll) && luck.try_it() {
             if self.look_for_a_while() {
-                function.luck.hit()
+                luck.hit()
             } else {
-                function.luck.miss()
+                luck.miss()
             }
         }
-        match self.worker.take(self.id, cx.waker()) {
+        match self.worker.take(pool, self.id, cx.waker()) {
             Some(outcome) => {
                 self.over = true;
                 Poll::Ready(outcome)
@@ -95,8 +118,10 @@ impl InFlight {
     }
 
     /// Gives a reply buffer back for the worker's next call.
-    pub(crate) fn give_back(&self, scratch: Vec<u8>) {
-        self.worker.give_back(scratch);
+    pub(crate) fn give_back(&self, payload: Payload) {
+        if let Payload::Buffer(buffer) = payload {
+            self.worker.give_back(buffer);
+        }
     }
 }
 

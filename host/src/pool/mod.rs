@@ -130,10 +130,7 @@ impl Pool {
             && self.owner == fork::generation()
             && let Some(worker) = state.idle.pop()
         {
-            return Ok(Lease {
-                pool: Arc::clone(self),
-                worker: Some(worker),
-            });
+            return Ok(Lease(Some(worker)));
         }
         let ticket = state.queue.join();
         if state.closed || self.owner != fork::generation() {
@@ -281,26 +278,23 @@ impl Pool {
 
 /// A worker that is about to be given a call; returned to the pool when dropped.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    pool: Arc<Pool>,
-    worker: Option<Arc<Worker>>,
-}
+pub(crate) struct Lease(Option<Arc<Worker>>);
 
 impl Lease {
     pub(crate) fn worker(&self) -> &Arc<Worker> {
-        self.worker.as_ref().expect("taken only by `published`")
+        self.0.as_ref().expect("taken only by `into_worker`")
     }
 
-    /// The worker has a call now, and returns to the pool by itself.
-    pub(crate) fn published(mut self) -> Arc<Worker> {
-        self.worker.take().expect("a lease is published once")
+    /// The worker, which has a call now and returns to the pool by itself, or is about to die.
+    fn into_worker(mut self) -> Arc<Worker> {
+        self.0.take().expect("a lease ends once")
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(worker) = self.worker.take() {
-            self.pool.release(worker);
+        if let Some(worker) = self.0.take() {
+            worker.go_back();
         }
     }
 }
@@ -319,10 +313,7 @@ impl WaitWorker {
         };
         ticket.poll(cx).map(|given| {
             self.ticket = None;
-            given.map(|worker| Lease {
-                pool: Arc::clone(&self.pool),
-                worker: Some(worker),
-            })
+            given.map(|worker| Lease(Some(worker)))
         })
     }
 }

@@ -1,13 +1,11 @@
 //! The host's notes on the call that a worker has.
 
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use stockade_wire::sys::cpu;
 
 use crate::clock;
-use crate::functions::Entry;
 use crate::limiter::Permit;
 use crate::spin::Running;
 
@@ -21,7 +19,8 @@ pub(crate) struct Budget {
 /// A call that a worker has.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) function: Arc<Entry>,
+    /// Its function's place.
+    pub(super) function: usize,
     /// Of the caller, if it sleeps.
     pub(super) waker: Option<Waker>,
     pub(super) clocks: Clocks,

@@ -21,17 +21,16 @@ use stockade_wire::role::Role;
 use stockade_wire::slot::machine::{
     Machine, Order, Reply, Resolution, Step, StopReason, StopStyle,
 };
-use stockade_wire::slot::{Disbelief, Head, HostSlot, ReplyKind, Seen, Written};
+use stockade_wire::slot::{Disbelief, Head, HostSlot, INLINE_REPLY, ReplyKind, Seen, Written};
 use stockade_wire::sys::packet;
 
 pub(crate) use self::call::Budget;
 use self::call::{Call, Clocks, CpuClock};
 use self::startup::Startup;
-use super::in_flight::{InFlight, Outcome};
+use super::in_flight::{InFlight, Outcome, Payload};
 use super::{Lease, Pool};
 use crate::clock;
 use crate::error::Exit;
-use crate::functions::Entry;
 use crate::limiter::Permit;
 use crate::output;
 use crate::process::Process;
@@ -68,6 +67,8 @@ pub(crate) struct Worker {
     pool: Weak<Pool>,
     interrupt_grace: Duration,
     dead: AtomicBool,
+    /// Whether pages may be given back; read without the lock.
+    pages_due: AtomicBool,
     record: Mutex<Record>,
 }
 
@@ -106,7 +107,7 @@ struct After {
     wake: Option<Waker>,
     over: Option<Call>,
     release: bool,
-    output: Option<(Arc<Entry>, output::Written)>,
+    output: Option<(usize, output::Written)>,
 }
 
 impl Worker {
@@ -144,6 +145,7 @@ impl Worker {
             pool: Arc::downgrade(pool),
             interrupt_grace: pool.config.interrupt_grace,
             dead: AtomicBool::new(false),
+            pages_due: AtomicBool::new(false),
             record: Mutex::new(Record {
                 machine: Machine::new(style),
                 startup: Startup::Silent { until },
@@ -187,18 +189,18 @@ impl Worker {
     /// Gives a written request to the worker. The permit comes back when that is not possible, because the
     /// worker has died or is about to.
     pub(crate) fn publish(
+        pool: &Pool,
         lease: Lease,
         permit: Permit,
-        function: &Arc<Entry>,
+        function: usize,
         written: Written,
         budget: Budget,
     ) -> Result<InFlight, Permit> {
-        let worker = Arc::clone(lease.worker());
+        // From here on it goes back by its machine's orders; if it cannot be given the call, its death is on
+        // the way to the pool.
+        let worker = lease.into_worker();
         let mut record = worker.lock();
         let Some(id) = record.machine.publish() else {
-            // Its death is on the way to the pool, so it must not go back there.
-            drop(record);
-            let _dying = lease.published();
             return Err(permit);
         };
         let running = Running::begin();
@@ -215,17 +217,16 @@ impl Worker {
         record.release_pages = None;
         record.pages_touched |= written.len() > PAGES_WORTH_RELEASING;
         record.call = Some(Call {
-            function: Arc::clone(function),
+            function,
             waker: None,
             clocks,
             _permit: permit,
             _running: running,
         });
-        let export = function.info.export;
+        let export = pool.functions.entry(function).info.export;
         worker.slot.publish(id, export, linger_us, written);
         drop(record);
-        let worker = lease.published();
-        if let (Some(pool), Some(due)) = (worker.pool.upgrade(), clocks.next_due()) {
+        if let Some(due) = clocks.next_due() {
             pool.supervisor.look_at(due);
         }
         Ok(InFlight::new(worker, id, published, may_poll))
@@ -234,7 +235,18 @@ impl Worker {
     /// A request is about to be written. Its memory must not be given back meanwhile: until it is published
     /// the worker is idle as far as its machine knows, and encoding may take as long as it likes.
     pub(crate) fn request_begins(&self) {
-        self.lock().release_pages = None;
+        // Only the end of a call sets it, and a leased worker has none.
+        if self.pages_due.load(Ordering::Relaxed) {
+            self.lock().release_pages = None;
+            self.pages_due.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A lease of it ended without a call.
+    pub(super) fn go_back(self: Arc<Self>) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.release(self);
+        }
     }
 
     /// A request of this length was written and never published.
@@ -248,6 +260,7 @@ impl Worker {
         if record.pages_touched {
             let at = Instant::now() + KEEP_PAGES;
             record.release_pages = Some((at, 0));
+            self.pages_due.store(true, Ordering::Relaxed);
             if let Some(pool) = self.pool.upgrade() {
                 pool.supervisor.look_at(at);
             }
@@ -261,7 +274,7 @@ impl Worker {
     }
 
     /// The outcome of call `id`, for its caller; `waker` is kept when there is none yet.
-    pub(super) fn take(self: &Arc<Self>, id: u64, waker: &Waker) -> Option<Outcome> {
+    pub(super) fn take(self: &Arc<Self>, pool: &Pool, id: u64, waker: &Waker) -> Option<Outcome> {
         let mut record = self.lock();
         if let Some(at) = record.settled.iter().position(|(of, _)| *of == id) {
             return Some(record.settled.swap_remove(at).1);
@@ -282,9 +295,9 @@ impl Worker {
         drop(record);
         drop(replaced);
         let (outcome, after) = taken?;
-        let output = self.finish(after);
-        if let Some((written, to, function)) = output {
-            written.deliver(to, function.name(), self.id);
+        if let Some((function, written)) = self.finish(pool, after) {
+            let name = pool.functions.entry(function).name();
+            written.deliver(pool.config.wasi.output(), name, self.id);
         }
         outcome
     }
@@ -339,7 +352,7 @@ impl Worker {
             let written = output::Written {
                 streams: [self.slot.output(0), self.slot.output(1)],
             };
-            after.output = Some((Arc::clone(&call.function), written));
+            after.output = Some((call.function, written));
         }
         let outcome = step.resolve.map(|resolution| {
             if let Some(call) = &mut record.call {
@@ -379,10 +392,8 @@ impl Worker {
                 Outcome::Failed { failure, stderr }
             }
             (Resolution::Reply, LastWord::Reply(head)) => {
-                let mut payload = std::mem::take(&mut record.scratch);
-                self.slot.read(head, &mut payload);
                 record.pages_touched |= head.len() > PAGES_WORTH_RELEASING;
-                Outcome::Reply(payload)
+                Outcome::Reply(self.payload(record, head))
             }
             (Resolution::Retry, last) => Outcome::Retry { exit: last.exit() },
             (Resolution::Stopped(reason), _) => Outcome::Stopped(reason),
@@ -394,6 +405,17 @@ impl Worker {
             // A reply that says it was stopped, when nobody had stopped it.
             (Resolution::Lie | Resolution::Reply, _) => Outcome::Lie(Disbelief::NotStopped),
         }
+    }
+
+    fn payload(&self, record: &mut Record, head: Head) -> Payload {
+        if head.len() <= INLINE_REPLY {
+            let mut bytes = [0; INLINE_REPLY];
+            let len = self.slot.read_short(head, &mut bytes).len();
+            return Payload::Inline(bytes, len);
+        }
+        let mut buffer = std::mem::take(&mut record.scratch);
+        self.slot.read(head, &mut buffer);
+        Payload::Buffer(buffer)
     }
 
     /// Asks the worker to stop its call, and remembers to kill it if it does not.
@@ -420,20 +442,15 @@ impl Worker {
     }
 
     /// What must not be done under the lock; output is handed back, for the right thread to deliver.
-    fn finish(
-        self: &Arc<Self>,
-        after: After,
-    ) -> Option<(output::Written, [crate::Output; 2], Arc<Entry>)> {
-        let pool = self.pool.upgrade();
-        if let (true, Some(pool)) = (after.release, &pool) {
+    fn finish(self: &Arc<Self>, pool: &Pool, after: After) -> Option<(usize, output::Written)> {
+        if after.release {
             pool.release(Arc::clone(self));
         }
         drop(after.over);
         if let Some(waker) = after.wake {
             waker.wake();
         }
-        let (function, written) = after.output?;
-        Some((written, pool?.config.wasi.output(), function))
+        after.output
     }
 
     /// Acts on a step whose caller, if any, is somebody else.
@@ -442,8 +459,13 @@ impl Worker {
         let (outcome, after) = self.carry_out(&mut record, step, last);
         record.settled.extend(outcome.map(|outcome| (id, outcome)));
         drop(record);
-        if let Some((written, to, function)) = self.finish(after) {
-            output::deliver_later(written, to, function, self.id);
+        // Without a pool there is nobody to be told and nothing to return to.
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        if let Some((function, written)) = self.finish(&pool, after) {
+            let name = pool.functions.entry(function).name().to_owned();
+            output::deliver_later(written, pool.config.wasi.output(), name, self.id);
         }
     }
 

@@ -132,6 +132,7 @@ impl HostSlot {
 
     /// Starts a request: write the encoded arguments into it.
     #[must_use]
+    #[inline]
     pub fn writer(&self) -> RequestWriter<'_> {
         RequestWriter {
             slot: self,
@@ -143,6 +144,7 @@ impl HostSlot {
     /// Hands call `id` to the worker.
     ///
     /// The caller's [`super::machine::Machine`] says when this is allowed and which id to use.
+    #[inline]
     pub fn publish(&self, id: u64, function: u32, linger_us: u32, written: Written) {
         if written.len <= request::INLINE_LEN {
             self.request
@@ -156,6 +158,7 @@ impl HostSlot {
         self.ring();
     }
 
+    #[inline]
     fn ring(&self) {
         DOORBELL.ring(&self.request);
         fence(Ordering::SeqCst);
@@ -180,6 +183,7 @@ impl HostSlot {
 
     /// Whether guest code may have run for call `id`.
     #[must_use]
+    #[inline]
     pub fn accepted(&self, id: u64) -> bool {
         self.reply.load_u64(reply::ACCEPTED) == id
     }
@@ -195,6 +199,7 @@ impl HostSlot {
         self.judge(id, found)
     }
 
+    #[inline]
     fn judge(&self, id: u64, found: u64) -> Seen {
         if found != id {
             return Seen::Lie(Disbelief::ReplyId {
@@ -221,8 +226,21 @@ impl HostSlot {
             .append_to(self.geometry.reply_offset(head.len), head.len, to);
     }
 
+    /// The same for a payload that fits in `to`; returns its part of it.
+    ///
+    /// # Panics
+    /// When it does not fit.
+    #[inline]
+    pub fn read_short<'a>(&self, head: Head, to: &'a mut [u8]) -> &'a [u8] {
+        let to = &mut to[..head.len];
+        self.reply
+            .copy_out(self.geometry.reply_offset(head.len), to);
+        to
+    }
+
     /// Asks the worker to ring the eventfd when it has answered call `id`. Look again after this, before
     /// sleeping.
+    #[inline]
     pub fn arm(&self, id: u64) {
         self.request.store_u64(request::ARMED, id);
         fence(Ordering::SeqCst);
@@ -343,6 +361,7 @@ impl RequestWriter<'_> {
     ///
     /// # Errors
     /// When the request does not fit.
+    #[inline]
     pub fn finish(self) -> Result<Written, usize> {
         if self.len > self.slot.geometry.payload_bytes_max() {
             return Err(self.len);

@@ -62,6 +62,9 @@ pub(super) mod reply {
 /// A request of at most this many bytes travels in the line that announces it.
 pub const INLINE_REQUEST: usize = request::INLINE_LEN;
 
+/// A reply of at most this many bytes travels in the line that announces it.
+pub const INLINE_REPLY: usize = reply::INLINE_LEN;
+
 /// The sizes of a slot. Both sides compute every offset from their own copy of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Geometry {

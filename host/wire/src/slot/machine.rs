@@ -126,30 +126,35 @@ impl Machine {
 
     /// The number of the newest call.
     #[must_use]
+    #[inline]
     pub fn id(&self) -> u64 {
         self.id
     }
 
     /// Whether a call can be published.
     #[must_use]
+    #[inline]
     pub fn is_idle(&self) -> bool {
         self.state == State::Idle
     }
 
     /// Whether call `id` still runs here.
     #[must_use]
+    #[inline]
     pub fn is_running(&self, id: u64) -> bool {
         self.id == id && matches!(self.state, State::Running { .. })
     }
 
     /// Whether the worker was asked to stop its call.
     #[must_use]
+    #[inline]
     pub fn is_stopping(&self) -> bool {
         matches!(self.state, State::Running { stopping: true, .. })
     }
 
     /// Whether the process has died.
     #[must_use]
+    #[inline]
     pub fn is_dead(&self) -> bool {
         self.state == State::Dead
     }
@@ -158,6 +163,7 @@ impl Machine {
     ///
     /// `None` when the worker has a call, or will not live to serve another.
     #[must_use]
+    #[inline]
     pub fn publish(&mut self) -> Option<u64> {
         if self.state != State::Idle {
             return None;
@@ -172,6 +178,7 @@ impl Machine {
     }
 
     /// The reply to the current call was seen and checked.
+    #[inline]
     pub fn replied(&mut self, reply: Reply) -> Step {
         let State::Running {
             waiting,

@@ -27,5 +27,5 @@ mod worker;
 
 pub use host::{Disbelief, Head, HostSlot, Output, RequestWriter, Seen, Written};
 pub(crate) use layout::FAILURE_BYTES_MAX;
-pub use layout::{Geometry, INLINE_REQUEST, ReplyKind};
+pub use layout::{Geometry, INLINE_REPLY, INLINE_REQUEST, ReplyKind};
 pub use worker::{Idle, Request, WorkerSlot};

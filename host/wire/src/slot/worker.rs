@@ -64,6 +64,7 @@ impl WorkerSlot {
 
     /// Waits for the call after call `last`.
     #[must_use]
+    #[inline]
     pub fn next(&self, last: u64, idle: Idle) -> Request {
         if !self.poll(last, idle.linger) {
             self.sleep_until_published(last);
@@ -76,6 +77,7 @@ impl WorkerSlot {
         }
     }
 
+    #[inline]
     fn poll(&self, last: u64, linger: Duration) -> bool {
         let mut until = None;
         loop {
@@ -108,6 +110,7 @@ impl WorkerSlot {
     /// Marks call `id` as accepted. `false` when the host had withdrawn or cancelled it: then no guest code
     /// may run for it.
     #[must_use]
+    #[inline]
     pub fn accept(&self, id: u64) -> bool {
         for total in reply::OUTPUT_TOTALS {
             if self.reply.load_u64(total) != 0 {
@@ -121,6 +124,7 @@ impl WorkerSlot {
 
     /// Whether the host wants call `id` stopped.
     #[must_use]
+    #[inline]
     pub fn stop_requested(&self, id: u64) -> bool {
         self.request.load_u64(request::CANCEL) == id
     }
@@ -129,6 +133,7 @@ impl WorkerSlot {
     ///
     /// # Panics
     /// When `to` is longer than a payload may be.
+    #[inline]
     pub fn read_args(&self, to: &mut [u8]) {
         self.request
             .copy_out(Geometry::request_offset(to.len()), to);
@@ -187,6 +192,7 @@ impl WorkerSlot {
     ///
     /// # Panics
     /// When the payload is longer than [`Self::payload_bytes_max`].
+    #[inline]
     pub fn reply(&self, id: u64, kind: ReplyKind, payload: &[u8]) {
         assert!(payload.len() <= self.geometry.reply_bytes_max(kind));
         self.reply

@@ -22,11 +22,13 @@ impl Doorbell {
 
     /// What it reads now. Look at it before looking at what it guards.
     #[must_use]
+    #[inline]
     pub fn seen(self, map: &Mapping) -> u32 {
         map.load_u32(self.offset)
     }
 
     /// Changes it, so that nobody who saw the old value falls asleep. Only one process may ring.
+    #[inline]
     pub fn ring(self, map: &Mapping) {
         map.store_u32(self.offset, map.load_u32(self.offset).wrapping_add(1));
     }

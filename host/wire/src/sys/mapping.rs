@@ -75,6 +75,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When they do not lie in the mapping: offsets come from our own constants, never from the other side.
+    #[inline]
     fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
         assert!(
             offset.checked_add(bytes).is_some_and(|end| end <= self.len),
@@ -84,6 +85,7 @@ impl Mapping {
         unsafe { self.base.as_ptr().add(offset) }
     }
 
+    #[inline]
     fn word64(&self, offset: usize) -> &AtomicU64 {
         let word = self.at(offset, 8).cast::<u64>();
         assert!(word.is_aligned());
@@ -91,6 +93,7 @@ impl Mapping {
         unsafe { AtomicU64::from_ptr(word) }
     }
 
+    #[inline]
     fn word32(&self, offset: usize) -> &AtomicU32 {
         let word = self.at(offset, 4).cast::<u32>();
         assert!(word.is_aligned());
@@ -102,6 +105,7 @@ impl Mapping {
     ///
     /// A relaxed load and a fence, because only relaxed loads are promised to work on read-only pages.
     #[must_use]
+    #[inline]
     pub fn load_u64(&self, offset: usize) -> u64 {
         let value = self.word64(offset).load(Ordering::Relaxed);
         fence(Ordering::Acquire);
@@ -110,6 +114,7 @@ impl Mapping {
 
     /// As [`Self::load_u64`], of 32 bits.
     #[must_use]
+    #[inline]
     pub fn load_u32(&self, offset: usize) -> u32 {
         let value = self.word32(offset).load(Ordering::Relaxed);
         fence(Ordering::Acquire);
@@ -120,6 +125,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When the mapping is read-only.
+    #[inline]
     pub fn store_u64(&self, offset: usize, value: u64) {
         assert!(self.writable);
         self.word64(offset).store(value, Ordering::Release);
@@ -129,6 +135,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When the mapping is read-only.
+    #[inline]
     pub fn store_u32(&self, offset: usize, value: u32) {
         assert!(self.writable);
         self.word32(offset).store(value, Ordering::Release);
@@ -143,6 +150,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When the range does not lie in the mapping.
+    #[inline]
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         let from = self.at(offset, to.len());
         // SAFETY: both ranges are valid for their length and cannot overlap, because `to` is a Rust object
@@ -169,6 +177,7 @@ impl Mapping {
     ///
     /// # Panics
     /// When the range does not lie in the mapping, or the mapping is read-only.
+    #[inline]
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
         assert!(self.writable);
         let to = self.at(offset, from.len());
