@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::call::Running;
-use crate::host::Hold;
+use crate::hold::Hold;
 use crate::park;
 
 /// A spawned call: await it for its result, or cancel it.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::call::{Call, Running};
 use crate::config::{CacheDir, Config};
 use crate::function::Function;
+use crate::hold::Shared;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::pool::Pool;
 use crate::{Error, Limiter, Module, Stats, Wasi, assemble, functions};
@@ -22,40 +23,6 @@ use crate::{Error, Limiter, Module, Stats, Wasi, assemble, functions};
 /// with it every call that was made through it, the workers are killed and nothing is left behind.
 #[derive(Debug, Clone)]
 pub struct Host(Arc<Shared>);
-
-/// Keeps a pool in service. Detached calls do without, so that they cannot keep it alive.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) pool: Arc<Pool>,
-}
-
-/// What a call holds of its host.
-#[derive(Debug, Clone)]
-pub(crate) enum Hold {
-    /// The pool stays in service while the call lives.
-    Service(Arc<Shared>),
-    /// The call ends with the pool's service: it is detached.
-    Pool(Arc<Pool>),
-}
-
-impl Hold {
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        match self {
-            Self::Service(shared) => &shared.pool,
-            Self::Pool(pool) => pool,
-        }
-    }
-
-    pub(crate) fn is_detached(&self) -> bool {
-        matches!(self, Self::Pool(_))
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.pool.shut_down();
-    }
-}
 
 impl Host {
     /// A host for `module`, with defaults for everything.

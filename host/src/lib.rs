@@ -39,6 +39,7 @@ mod fair;
 mod function;
 mod functions;
 mod handle;
+mod hold;
 mod host;
 mod limiter;
 mod limits;

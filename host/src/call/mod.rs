@@ -13,7 +13,7 @@ pub use self::running::Running;
 use self::running::{Step, detach};
 use crate::function::Function;
 use crate::handle::{self, CallHandle};
-use crate::host::{Hold, Shared};
+use crate::hold::{Hold, Shared};
 use crate::limits::{Codec, OnDrop};
 use crate::{Error, Limiter};
 

@@ -17,7 +17,7 @@ use crate::clock::after;
 use crate::error::{Broken, Exit, Phase};
 use crate::functions::Entry;
 use crate::handle;
-use crate::host::Hold;
+use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
 use crate::pool::{Budget, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
