@@ -1,0 +1,245 @@
+//! From what the slot says, through the machine, to what is done about it.
+//!
+//! What the machine orders is done under the worker's lock; what must not be, such as waking a caller, is
+//! collected in an [`After`] for when the lock is released.
+
+use std::sync::{Arc, MutexGuard};
+use std::task::Waker;
+use std::time::Instant;
+
+use stockade_wire::message::{self, Failure};
+use stockade_wire::slot::machine::{Order, Reply, Resolution, Step};
+use stockade_wire::slot::{Disbelief, Head, INLINE_REPLY, ReplyKind, Seen};
+
+use super::call::Call;
+use super::{PAGES_WORTH_RELEASING, Pool, Record, Worker};
+use crate::clock;
+use crate::error::Exit;
+use crate::output;
+use crate::pool::in_flight::{Outcome, Payload};
+
+/// What was seen of the worker when a step was taken.
+#[derive(Debug)]
+pub(super) enum LastWord {
+    Nothing,
+    Reply(Head),
+    Failure(Head, Failure),
+    Lie(Disbelief),
+    Death(Option<Exit>),
+}
+
+/// What is left to do when the lock is released.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct After {
+    pub(super) wake: Option<Waker>,
+    pub(super) over: Option<Call>,
+    pub(super) release: bool,
+    pub(super) output: Option<(usize, output::Written)>,
+}
+
+impl Worker {
+    /// The reply in the slot, if there is one, and what it means.
+    pub(super) fn look(&self, record: &mut Record) -> Option<(Step, LastWord)> {
+        let last = self.last_word(record)?;
+        let step = match &last {
+            LastWord::Reply(head) | LastWord::Failure(head, _) => {
+                record.machine.replied(reply_of(*head))
+            }
+            _ => record.machine.lied(),
+        };
+        Some((step, last))
+    }
+
+    /// What the slot says about the current call, checked, without acting on it.
+    pub(super) fn last_word(&self, record: &Record) -> Option<LastWord> {
+        let id = record.machine.id();
+        if !record.machine.is_running(id) {
+            return None;
+        }
+        match self.slot.look(id) {
+            Seen::Nothing => None,
+            Seen::Lie(lie) => Some(LastWord::Lie(lie)),
+            Seen::Reply(head) if head.kind == ReplyKind::Failure => {
+                // Here and not where it is read: a worker that lies must not get another call.
+                let mut bytes = Vec::new();
+                self.slot.read(head, &mut bytes);
+                Some(match message::decode(&bytes) {
+                    Ok(failure) => LastWord::Failure(head, failure),
+                    Err(_) => LastWord::Lie(Disbelief::Failure),
+                })
+            }
+            Seen::Reply(head) => Some(LastWord::Reply(head)),
+        }
+    }
+
+    /// Does what the machine orders, and says what the caller is to be told.
+    pub(super) fn carry_out(
+        &self,
+        record: &mut Record,
+        step: Step,
+        last: LastWord,
+    ) -> (Option<Outcome>, After) {
+        let mut after = After::default();
+        let died = step.resolve == Some(Resolution::Died);
+        if let Some(call) = &record.call
+            && (last.has_output() || died)
+        {
+            record.output_totals = self.slot.output_totals();
+            let written = output::Written {
+                streams: [self.slot.output(0), self.slot.output(1)],
+            };
+            after.output = Some((call.function, written));
+        }
+        let outcome = step.resolve.map(|resolution| {
+            if let Some(call) = &mut record.call {
+                after.wake = call.waker.take();
+            }
+            let stderr = after.output.as_ref().map(|(_, written)| written.stderr());
+            self.outcome(record, resolution, last, stderr.unwrap_or_default())
+        });
+        match step.worker {
+            Order::Leave => {}
+            Order::Interrupt => self.interrupt(record),
+            Order::Kill => self.process.kill(),
+            Order::Reuse => {
+                if after.output.is_none() {
+                    record.output_totals = [0; 2];
+                }
+                after.over = record.call.take();
+                after.release = true;
+                self.release_pages_later(record);
+            }
+        }
+        if record.machine.is_dead() {
+            after.over = record.call.take();
+        }
+        (outcome, after)
+    }
+
+    fn outcome(
+        &self,
+        record: &mut Record,
+        resolution: Resolution,
+        last: LastWord,
+        stderr: String,
+    ) -> Outcome {
+        match (resolution, last) {
+            (Resolution::Reply, LastWord::Failure(_, failure)) => {
+                Outcome::Failed { failure, stderr }
+            }
+            (Resolution::Reply, LastWord::Reply(head)) => {
+                record.pages_touched |= head.len() > PAGES_WORTH_RELEASING;
+                Outcome::Reply(self.payload(record, head))
+            }
+            (Resolution::Retry, last) => Outcome::Retry { exit: last.exit() },
+            (Resolution::Stopped(reason), _) => Outcome::Stopped(reason),
+            (Resolution::Died, last) => Outcome::Died {
+                exit: last.exit(),
+                stderr: stderr + &self.process.stderr_tail(),
+            },
+            (Resolution::Lie, LastWord::Lie(lie)) => Outcome::Lie(lie),
+            // A reply that says it was stopped, when nobody had stopped it.
+            (Resolution::Lie | Resolution::Reply, _) => Outcome::Lie(Disbelief::NotStopped),
+        }
+    }
+
+    fn payload(&self, record: &mut Record, head: Head) -> Payload {
+        if head.len() <= INLINE_REPLY {
+            let mut bytes = [0; INLINE_REPLY];
+            let len = self.slot.read_short(head, &mut bytes).len();
+            return Payload::Inline(bytes, len);
+        }
+        let mut buffer = std::mem::take(&mut record.scratch);
+        self.slot.read(head, &mut buffer);
+        Payload::Buffer(buffer)
+    }
+
+    /// Asks the worker to stop its call, and remembers to kill it if it does not.
+    fn interrupt(&self, record: &mut Record) {
+        let id = record.machine.id();
+        // Its caller will not look again, so the reply needs a ring, whether that caller slept or not.
+        self.slot.arm(id);
+        self.slot.cancel(id);
+        self.process.interrupt();
+        let now = Instant::now();
+        // Answered just before it was armed: nobody will ring.
+        let answered = self.last_word(record).is_some();
+        let until = if answered {
+            now
+        } else {
+            clock::after(now, self.interrupt_grace)
+        };
+        if let Some(call) = &mut record.call {
+            call.clocks.grace_until = Some(until);
+        }
+        if let Some(pool) = self.pool.upgrade() {
+            pool.supervisor.look_at(until);
+        }
+    }
+
+    /// What must not be done under the lock; output is handed back, for the right thread to deliver.
+    pub(super) fn finish(
+        self: &Arc<Self>,
+        pool: &Pool,
+        after: After,
+    ) -> Option<(usize, output::Written)> {
+        if after.release {
+            pool.release(Arc::clone(self));
+        }
+        drop(after.over);
+        if let Some(waker) = after.wake {
+            waker.wake();
+        }
+        after.output
+    }
+
+    /// Acts on a step whose caller, if any, is somebody else.
+    pub(super) fn act(
+        self: &Arc<Self>,
+        mut record: MutexGuard<'_, Record>,
+        step: Step,
+        last: LastWord,
+    ) {
+        let id = record.machine.id();
+        let (outcome, after) = self.carry_out(&mut record, step, last);
+        record.settled.extend(outcome.map(|outcome| (id, outcome)));
+        drop(record);
+        // Without a pool there is nobody to be told and nothing to return to.
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        if let Some((function, written)) = self.finish(&pool, after) {
+            let name = pool.functions.entry(function).name().to_owned();
+            output::deliver_later(written, pool.config.wasi.output(), name, self.id);
+        }
+    }
+}
+
+fn reply_of(head: Head) -> Reply {
+    match head.kind {
+        ReplyKind::Value | ReplyKind::Failure => Reply::Answer,
+        ReplyKind::Skipped => Reply::Skipped,
+        ReplyKind::Interrupted => Reply::Interrupted,
+    }
+}
+
+impl LastWord {
+    pub(super) fn reply(&self) -> Option<Reply> {
+        match self {
+            Self::Reply(head) | Self::Failure(head, _) => Some(reply_of(*head)),
+            Self::Nothing | Self::Lie(_) | Self::Death(_) => None,
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        matches!(self, Self::Reply(head) | Self::Failure(head, _) if head.output)
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        match self {
+            Self::Death(exit) => *exit,
+            _ => None,
+        }
+    }
+}
