@@ -30,7 +30,9 @@ pub enum WorkerState {
     Starting,
     /// It waits for a call.
     Idle,
-    /// It has a call.
+    /// It was given a call and has not taken it up: if it dies now, the call runs elsewhere.
+    Dispatched,
+    /// It runs a call.
     Running,
     /// Its call was stopped, and it has not reacted yet, or it is about to die.
     Stopping,

@@ -154,7 +154,8 @@ async fn misbehave() -> Result<()> {
     serves_on(&host, pid).await?;
 
     let step = Step::begin("SIGKILL to the worker in the middle of a call");
-    let call = host.call(probe::faults::spin, ()).spawn();
+    let call = host.call(probe::faults::spin, ()).timeout(PATIENCE).spawn();
+    // A worker that dies before it has taken its call up costs nothing: the call would run elsewhere.
     while host.stats().workers[0].state != WorkerState::Running {
         tokio::task::yield_now().await;
     }
@@ -167,6 +168,9 @@ async fn misbehave() -> Result<()> {
     println!("      {error}");
     serves_on(&host, pid).await
 }
+
+/// A step that takes longer than this has gone wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Only the one call is lost, whatever happened.
 async fn serves_on(host: &Host, before: u32) -> Result<()> {

@@ -157,7 +157,10 @@ fn a_detached_call_goes_on_to_its_end_unobserved() {
     );
     assert!(call.poll().is_pending());
     drop(call);
-    assert_eq!(host.stats().workers[0].state, WorkerState::Running);
+    assert!(matches!(
+        host.stats().workers[0].state,
+        WorkerState::Dispatched | WorkerState::Running
+    ));
     // In line when it is dropped.
     let mut call = ByHand::new(host.call::<_, _, u64>("count", ()).on_drop(OnDrop::Detach));
     assert!(call.poll().is_pending());

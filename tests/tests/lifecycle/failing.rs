@@ -313,7 +313,7 @@ async fn a_worker_that_dies_before_it_accepts_has_run_nothing_whatever_it_printe
         eventually_async(BOUND, || signals::state(pid) == Some('T')).await;
         let call = host.call::<_, _, u64>("echo_u64", (7u64,)).spawn();
         eventually_async(BOUND, || {
-            host.stats().workers[0].state == WorkerState::Running
+            host.stats().workers[0].state == WorkerState::Dispatched
         })
         .await;
         signals::send(pid, Signal::KILL);
@@ -383,18 +383,18 @@ async fn a_stopped_worker_that_is_continued_in_time_serves_on() {
     signals::send(pid, Signal::STOP);
     eventually_async(BOUND, || signals::state(pid) == Some('T')).await;
     let call = host.call::<_, _, u64>("echo_u64", (7u64,)).spawn();
-    until_running_async(&host).await;
+    until_dispatched(&host).await;
     signals::send(pid, Signal::CONT);
     assert_eq!(outcome(call).await.unwrap(), 7);
     comes_to_rest(&host, &limiter);
 }
 
-async fn until_running_async(host: &Host) {
+async fn until_dispatched(host: &Host) {
     eventually_async(BOUND, || {
         let workers = host.stats().workers;
         workers
             .iter()
-            .any(|worker| worker.state == WorkerState::Running)
+            .any(|worker| worker.state == WorkerState::Dispatched)
     })
     .await;
 }

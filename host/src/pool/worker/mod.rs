@@ -381,7 +381,11 @@ impl Worker {
             Startup::Silent { .. } | Startup::Loaded { .. } => WorkerState::Starting,
             Startup::Ready if machine.is_idle() => WorkerState::Idle,
             Startup::Ready if machine.is_running(machine.id()) && !machine.is_stopping() => {
-                WorkerState::Running
+                if self.slot.accepted(machine.id()) {
+                    WorkerState::Running
+                } else {
+                    WorkerState::Dispatched
+                }
             }
             Startup::Ready | Startup::Failed => WorkerState::Stopping,
         };
