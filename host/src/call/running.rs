@@ -277,8 +277,11 @@ where
             }
             Outcome::Reply(payload) => {
                 let kind = &function.info.kind;
-                let result = codec::decode(function.name(), kind, self.codec, payload.bytes());
-                in_flight.give_back(payload);
+                let (result, buffer) = payload
+                    .decoded(|bytes| codec::decode(function.name(), kind, self.codec, bytes));
+                if let Some(buffer) = buffer {
+                    in_flight.give_back(buffer);
+                }
                 result.map(Some)
             }
             Outcome::Retry { exit } => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use stockade_guest::__private::share;
 use stockade_wire::message::Failure;
 use stockade_wire::slot::machine::StopReason;
 use stockade_wire::slot::{Disbelief, INLINE_REPLY};
@@ -48,11 +49,20 @@ pub(crate) enum Payload {
     Buffer(Vec<u8>),
 }
 
+/// A shorter payload is decoded where it lies; a longer one may become part of the result.
+const SHARED_FROM: usize = 64 << 10;
+
 impl Payload {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// What `decode` makes of the bytes, and the buffer, unless the result holds on to it.
+    pub(crate) fn decoded<R>(self, decode: impl FnOnce(&[u8]) -> R) -> (R, Option<Vec<u8>>) {
         match self {
-            Self::Inline(bytes, len) => &bytes[..*len],
-            Self::Buffer(bytes) => bytes,
+            Self::Inline(bytes, len) => (decode(&bytes[..len]), None),
+            Self::Buffer(bytes) if bytes.len() < SHARED_FROM => (decode(&bytes), Some(bytes)),
+            Self::Buffer(bytes) => {
+                let message = bytes::Bytes::from(bytes);
+                let result = share(&message, || decode(&message));
+                (result, message.try_into_mut().ok().map(Vec::from))
+            }
         }
     }
 }
@@ -118,10 +128,8 @@ impl InFlight {
     }
 
     /// Gives a reply buffer back for the worker's next call.
-    pub(crate) fn give_back(&self, payload: Payload) {
-        if let Payload::Buffer(buffer) = payload {
-            self.worker.give_back(buffer);
-        }
+    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
+        self.worker.give_back(buffer);
     }
 }
 
@@ -130,5 +138,36 @@ impl Drop for InFlight {
         if !self.over {
             self.worker.abandon(self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bytes;
+
+    fn decoded(len: usize) -> (Bytes, Option<Vec<u8>>) {
+        let encoded =
+            bincode::serde::encode_to_vec(vec![7u8; len], bincode::config::standard()).unwrap();
+        let decode = |bytes: &[u8]| {
+            bincode::serde::borrow_decode_from_slice(bytes, bincode::config::standard())
+                .unwrap()
+                .0
+        };
+        Payload::Buffer(encoded).decoded(decode)
+    }
+
+    #[test]
+    fn a_large_result_takes_the_buffer_and_a_short_one_leaves_it() {
+        let (large, buffer) = decoded(SHARED_FROM);
+        assert_eq!((large.len(), buffer), (SHARED_FROM, None));
+        let (short, buffer) = decoded(SHARED_FROM / 2);
+        assert_eq!(short.len(), SHARED_FROM / 2);
+        assert!(buffer.is_some());
+        let (number, buffer) = Payload::Buffer(vec![0; SHARED_FROM]).decoded(<[u8]>::len);
+        assert_eq!(
+            (number, buffer.map(|b| b.len())),
+            (SHARED_FROM, Some(SHARED_FROM))
+        );
     }
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use super::huge;
+
 /// A shared mapping of a whole file.
 ///
 /// No reference into it ever leaves this type: the other side may write at any moment, and a `&[u8]` over
@@ -164,8 +166,8 @@ impl Mapping {
     /// When the range does not lie in the mapping.
     pub fn append_to(&self, offset: usize, len: usize, to: &mut Vec<u8>) {
         let from = self.at(offset, len);
-        to.reserve(len);
-        // SAFETY: `reserve` made room for `len` bytes behind the vector's length; they are written before
+        huge::reserve(to, len);
+        // SAFETY: `huge::reserve` made room for `len` bytes behind the vector's length; they are written before
         // the length says so.
         unsafe {
             copy(to.as_mut_ptr().add(to.len()), from, len);

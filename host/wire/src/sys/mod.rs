@@ -5,6 +5,7 @@
 pub mod cpu;
 pub mod doorbell;
 pub mod fork;
+pub mod huge;
 pub mod mapping;
 pub mod memfd;
 pub mod packet;
