@@ -12,8 +12,8 @@ use std::time::Duration;
 pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
 
 /// For how long a worker polls for its next call: long enough for a caller that makes one call after the
-/// other.
-const LINGER: Duration = Duration::from_micros(50);
+/// other and does something with each result.
+const LINGER: Duration = Duration::from_micros(100);
 
 /// Calls that workers of this process have now.
 static BUSY: AtomicUsize = AtomicUsize::new(0);

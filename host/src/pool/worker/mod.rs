@@ -202,12 +202,13 @@ impl Worker {
             _running: running,
         });
         let export = pool.functions.entry(function).info.export;
-        worker.slot.publish(id, export, linger_us, written);
+        let slept = worker.slot.publish(id, export, linger_us, written);
         drop(record);
         if let Some(due) = clocks.next_due() {
             pool.supervisor.look_at(due);
         }
-        Ok(InFlight::new(worker, id, published, may_poll))
+        // Its wake-up alone takes longer than a poll may: that says nothing about the function.
+        Ok(InFlight::new(worker, id, published, may_poll && !slept))
     }
 
     /// A request is about to be written. Its memory must not be given back meanwhile: until it is published

@@ -143,9 +143,10 @@ impl HostSlot {
 
     /// Hands call `id` to the worker.
     ///
-    /// The caller's [`super::machine::Machine`] says when this is allowed and which id to use.
+    /// The caller's [`super::machine::Machine`] says when this is allowed and which id to use. Returns
+    /// whether the worker slept and had to be woken.
     #[inline]
-    pub fn publish(&self, id: u64, function: u32, linger_us: u32, written: Written) {
+    pub fn publish(&self, id: u64, function: u32, linger_us: u32, written: Written) -> bool {
         if written.len <= request::INLINE_LEN {
             self.request
                 .copy_in(request::INLINE, &written.inline[..written.len]);
@@ -155,16 +156,19 @@ impl HostSlot {
         self.request.store_u32(request::LEN, written.len as u32);
         self.request.store_u32(request::LINGER_US, linger_us);
         self.request.store_u64(request::PUBLISHED, id);
-        self.ring();
+        self.ring()
     }
 
+    /// Wakes the worker if it sleeps, and returns whether it did.
     #[inline]
-    fn ring(&self) {
+    fn ring(&self) -> bool {
         DOORBELL.ring(&self.request);
         fence(Ordering::SeqCst);
-        if self.reply.load_u32(reply::SLEEPING) != 0 {
+        let sleeps = self.reply.load_u32(reply::SLEEPING) != 0;
+        if sleeps {
             DOORBELL.wake(&self.request);
         }
+        sleeps
     }
 
     /// Asks the worker to stop call `id`. A worker that runs wasm must be sent a signal as well, after this.
