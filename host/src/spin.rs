@@ -45,34 +45,34 @@ thread_local! {
     };
 }
 
+/// Whether both sides of a call that this thread is about to publish may poll: there is a CPU for each, and
+/// no other call on this thread that the polling would delay.
+pub(crate) fn may_poll() -> bool {
+    let place = PLACE.with(|place| *place);
+    PUBLISHED[place].load(Ordering::Relaxed) == 0 && BUSY.load(Ordering::Relaxed) + 1 < *CPUS
+}
+
+/// For how many microseconds the worker may poll for the call after one that may be polled for.
+pub(crate) fn linger_us(may_poll: bool) -> u32 {
+    if may_poll {
+        LINGER.as_micros() as u32
+    } else {
+        0
+    }
+}
+
 /// Counts a call while it runs.
 #[derive(Debug)]
 pub(crate) struct Running {
     place: usize,
-    alone: bool,
 }
 
 impl Running {
     pub(crate) fn begin() -> Self {
         let place = PLACE.with(|place| *place);
-        let alone_here = PUBLISHED[place].fetch_add(1, Ordering::Relaxed) == 0;
-        let alone = BUSY.fetch_add(1, Ordering::Relaxed) + 1 < *CPUS && alone_here;
-        Self { place, alone }
-    }
-
-    /// Whether both sides may poll: there is a CPU for each, and no other call on this thread that the
-    /// polling would delay.
-    pub(crate) fn may_poll(&self) -> bool {
-        self.alone
-    }
-
-    /// For how many microseconds the worker may poll for the next call.
-    pub(crate) fn linger_us(&self) -> u32 {
-        if self.alone {
-            LINGER.as_micros() as u32
-        } else {
-            0
-        }
+        PUBLISHED[place].fetch_add(1, Ordering::Relaxed);
+        BUSY.fetch_add(1, Ordering::Relaxed);
+        Self { place }
     }
 }
 

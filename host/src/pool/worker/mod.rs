@@ -32,7 +32,7 @@ use super::{Lease, Pool};
 use crate::clock;
 use crate::limiter::Permit;
 use crate::process::Process;
-use crate::spin::Running;
+use crate::spin::{self, Running};
 use crate::stats::{WorkerState, WorkerStats};
 
 /// A worker that has not accepted its call by then does not run: it is stopped, or starved.
@@ -181,8 +181,13 @@ impl Worker {
         let Some(id) = record.machine.publish() else {
             return Err(permit);
         };
-        let running = Running::begin();
-        let (may_poll, linger_us) = (running.may_poll(), running.linger_us());
+        let may_poll = spin::may_poll();
+        let export = pool.functions.entry(function).info.export;
+        let len = written.len();
+        let slept = worker
+            .slot
+            .publish(id, export, spin::linger_us(may_poll), written);
+        // All that can wait until now is done while the worker works.
         let published = Instant::now();
         let clocks = Clocks {
             accept_by: Some(published + record.accept_within),
@@ -193,16 +198,14 @@ impl Worker {
         };
         record.empty_rings = 0;
         record.release_pages = None;
-        record.pages_touched |= written.len() > PAGES_WORTH_RELEASING;
+        record.pages_touched |= len > PAGES_WORTH_RELEASING;
         record.call = Some(Call {
             function,
             waker: None,
             clocks,
             _permit: permit,
-            _running: running,
+            _running: Running::begin(),
         });
-        let export = pool.functions.entry(function).info.export;
-        let slept = worker.slot.publish(id, export, linger_us, written);
         drop(record);
         if let Some(due) = clocks.next_due() {
             pool.supervisor.look_at(due);
