@@ -85,7 +85,9 @@ fn start(
         Ok(_lease) => return Ok(host),
         Err(place) => place,
     };
-    park::block_on(std::future::poll_fn(|cx| place.poll(cx)))?;
+    let first = park::block_on(std::future::poll_fn(|cx| place.poll(cx)))?;
+    drop(first);
+    pool.keep_min_workers();
     Ok(host)
 }
 
@@ -111,6 +113,8 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
         memory_bytes: limits.memory_bytes as u64,
         table_elements: limits.table_elements as u64,
         stack_bytes: limits.stack_bytes as u64,
+        // The host ends idle workers in time; by themselves they end when it does not.
+        idle_timeout: config.idle_timeout.checked_mul(2),
         wasi: config.wasi.setup()?,
         seal: match config.hardening {
             Hardening::Default => Seal::Required,

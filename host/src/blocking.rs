@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::function::Function;
-use crate::{Error, Module, Stats, functions, park};
+use crate::{Error, Module, ShutdownReport, Stats, functions, park};
 
 /// A [`crate::Host`] whose methods wait. Never use it on a thread of an async runtime: it holds up every
 /// task there.
@@ -44,6 +44,19 @@ impl Host {
         R: DeserializeOwned,
     {
         park::block_on(self.0.try_run_sync(function, args))
+    }
+
+    /// Starts workers until `n` are ready.
+    ///
+    /// # Errors
+    /// See [`crate::Host::warm`].
+    pub fn warm(&self, n: usize) -> Result<(), Error> {
+        park::block_on(self.0.warm(n))
+    }
+
+    /// Closes the host. See [`crate::Host::close`].
+    pub fn close(&self) -> ShutdownReport {
+        park::block_on(self.0.close())
     }
 
     /// What can be called, by name.

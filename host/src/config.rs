@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::wasi::Wasi;
-use crate::{Error, Limiter};
+use crate::{Error, Limiter, Retire};
 
 /// Everything that a [`crate::HostBuilder`] sets.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) workers: usize,
+    pub(crate) min_workers: usize,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) grace_period: Duration,
+    pub(crate) retire: Retire,
     pub(crate) interrupt_grace: Duration,
     pub(crate) spawn_timeout: Duration,
     pub(crate) worker_type: WorkerType,
@@ -40,6 +44,10 @@ impl Config {
     pub(crate) fn new() -> Self {
         Self {
             workers: num_cpus::get(),
+            min_workers: 0,
+            idle_timeout: Duration::from_secs(600),
+            grace_period: Duration::from_secs(30),
+            retire: Retire::default(),
             interrupt_grace: Duration::from_millis(100),
             spawn_timeout: Duration::from_secs(10),
             worker_type: WorkerType::default(),
@@ -74,6 +82,21 @@ impl Config {
             );
             return Err(Error::config("workers", reason));
         }
+        if self.min_workers > self.workers {
+            let reason = format!(
+                "{} is more than `workers`, which is {}: raise that or lower this",
+                self.min_workers, self.workers
+            );
+            return Err(Error::config("min_workers", reason));
+        }
+        if self.idle_timeout == Duration::ZERO {
+            return Err(Error::config(
+                "idle_timeout",
+                "zero would end every worker after its call: give a positive duration, or \
+                 `retire(Retire::never().after_calls(1))` for a process per call",
+            ));
+        }
+        self.retire.check()?;
         if self.spawn_timeout == Duration::ZERO {
             return Err(Error::config(
                 "spawn_timeout",

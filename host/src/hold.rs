@@ -26,10 +26,6 @@ impl Hold {
             Self::Pool(pool) => pool,
         }
     }
-
-    pub(crate) fn is_detached(&self) -> bool {
-        matches!(self, Self::Pool(_))
-    }
 }
 
 impl Drop for Shared {

@@ -15,7 +15,7 @@ use crate::function::Function;
 use crate::hold::Shared;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::pool::Pool;
-use crate::{Error, Limiter, Module, Stats, Wasi, assemble, functions};
+use crate::{Error, Limiter, Module, Retire, ShutdownReport, Stats, Wasi, assemble, functions};
 
 /// A handle to one module's pool of worker processes.
 ///
@@ -86,6 +86,30 @@ impl Host {
         self.call(function, args).without_waiting().into_running()
     }
 
+    /// Starts workers until `n` are ready for a call or have one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `n` is more than [`HostBuilder::workers`]; what kept a worker from starting;
+    /// [`Error::Closed`].
+    pub fn warm(
+        &self,
+        n: usize,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static + use<> {
+        let shared = Arc::clone(&self.0);
+        async move { shared.pool.warm(n).await }
+    }
+
+    /// Closes the host, for all its clones: new calls and those that wait get [`Error::Closed`] at once,
+    /// those that run may end within [`HostBuilder::grace_period`] and are stopped then; workers are asked to
+    /// end, and killed if they do not. Returns when none is left.
+    ///
+    /// The whole takes the grace period and little more, however many workers there are. Once it has begun it
+    /// goes on, even when the future is dropped. Closing again waits for the same end.
+    pub fn close(&self) -> impl Future<Output = ShutdownReport> + Send + 'static + use<> {
+        let shared = Arc::clone(&self.0);
+        async move { shared.pool.close().await }
+    }
+
     /// What can be called, by name.
     #[must_use]
     pub fn functions(&self) -> Vec<functions::Function> {
@@ -112,6 +136,31 @@ impl HostBuilder {
     /// the one that was used last is used first.
     pub fn workers(mut self, workers: usize) -> Self {
         self.config.workers = workers;
+        self
+    }
+
+    /// How many workers are kept ready, from the start and whatever happens to them; default: 0.
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.config.min_workers = workers;
+        self
+    }
+
+    /// How long a worker that is not among [`Self::min_workers`] may be without a call before it ends;
+    /// default: ten minutes. A worker whose host does not get to run ends by itself after twice that.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// How long [`Host::close`] lets running calls go on; default: 30 s.
+    pub fn grace_period(mut self, grace: Duration) -> Self {
+        self.config.grace_period = grace;
+        self
+    }
+
+    /// When workers are replaced; default: after 10 000 calls or ten minutes.
+    pub fn retire(mut self, retire: Retire) -> Self {
+        self.config.retire = retire;
         self
     }
 

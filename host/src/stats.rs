@@ -8,6 +8,8 @@ pub struct Stats {
     pub workers: Vec<WorkerStats>,
     /// How many calls wait for a permit or a worker.
     pub waiting: usize,
+    /// What has become of the workers so far.
+    pub worker_counts: WorkerCounts,
 }
 
 /// One worker process.
@@ -36,4 +38,29 @@ pub enum WorkerState {
     Running,
     /// Its call was stopped, and it has not reacted yet, or it is about to die.
     Stopping,
+}
+
+/// What has become of a host's workers since it was built. Those that are neither ended nor failed are in
+/// [`Stats::workers`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerCounts {
+    /// Processes that were started.
+    pub started: u64,
+    /// Retired: no call for [`crate::HostBuilder::idle_timeout`].
+    pub retired_idle: u64,
+    /// Retired: [`crate::Retire::after_calls`].
+    pub retired_calls: u64,
+    /// Retired: [`crate::Retire::after_age`].
+    pub retired_age: u64,
+    /// Retired: [`crate::Retire::above_rss`].
+    pub retired_rss: u64,
+    /// Asked to end by [`crate::Host::close`], and ended by themselves.
+    pub closed: u64,
+    /// Killed by the host: they did not stop or end in time, or were not believed.
+    pub killed: u64,
+    /// Died by themselves, or were killed by somebody else.
+    pub died: u64,
+    /// Never became ready.
+    pub not_ready: u64,
 }

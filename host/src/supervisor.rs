@@ -21,13 +21,13 @@ use rustix::event::{EventfdFlags, eventfd};
 use stockade_wire::role::Role;
 use stockade_wire::sys::fork;
 
-use crate::pool::{Pool, Worker};
+use crate::pool::{Pool, StartFor, Worker};
 use crate::process::{Process, Program};
 
 /// What can be asked of the thread.
 enum Command {
     /// Start a worker for this pool.
-    Worker(Weak<Pool>),
+    Worker(Weak<Pool>, StartFor),
     /// Start a process and hand it over.
     Process {
         program: Arc<Program>,
@@ -117,8 +117,8 @@ impl Membership {
     }
 
     /// Asks for one more worker. The pool is told of it, or of the failure.
-    pub(crate) fn spawn_worker(&self, pool: &Weak<Pool>) {
-        self.0.send(Command::Worker(Weak::clone(pool)));
+    pub(crate) fn spawn_worker(&self, pool: &Weak<Pool>, why: StartFor) {
+        self.0.send(Command::Worker(Weak::clone(pool), why));
     }
 
     /// Has every worker's clock looked at no later than `due`.
@@ -164,6 +164,12 @@ impl Timer {
             .wakers
             .get_mut(&self.key)
             .map(|old| std::mem::replace(old, new));
+    }
+}
+
+impl std::fmt::Debug for Timer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Timer").field(&self.key).finish()
     }
 }
 
@@ -314,16 +320,16 @@ impl Loop {
                 // A receiver that went away drops the process, which kills it.
                 let _ = reply.send(Process::spawn(&program, role));
             }
-            Some(Command::Worker(pool)) => self.start_worker(&pool),
+            Some(Command::Worker(pool, why)) => self.start_worker(&pool, why),
             None => {}
         }
     }
 
-    fn start_worker(&mut self, pool: &Weak<Pool>) {
+    fn start_worker(&mut self, pool: &Weak<Pool>, why: StartFor) {
         let Some(pool) = pool.upgrade() else { return };
         let key = self.next_key;
         self.next_key += 1;
-        let started = Worker::start(&pool).and_then(|worker| {
+        let started = Worker::start(&pool, why).and_then(|worker| {
             let worker = Arc::new(worker);
             self.watch(key, &worker)?;
             Ok(worker)
@@ -333,7 +339,7 @@ impl Loop {
                 pool.worker_started(&worker);
                 self.workers.insert(key, worker);
             }
-            Err(error) => pool.worker_not_started(&error),
+            Err(error) => pool.worker_not_started(&error, why),
         }
     }
 

@@ -49,8 +49,10 @@ impl<A, R> Call<A, R> {
             begun: None,
             timer: None,
             waiting: None,
+            watch: None,
             may_wait: true,
             dispatches: 0,
+            ended_before: 0,
             detach: None,
             result: std::marker::PhantomData,
         })

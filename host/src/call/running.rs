@@ -20,7 +20,7 @@ use crate::handle;
 use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
-use crate::pool::{Budget, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
+use crate::pool::{Budget, CloseWatch, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
 use crate::supervisor::Timer;
 use crate::{Cause, Error, Limiter, Trap, codec};
 
@@ -45,8 +45,11 @@ pub struct Running<A, R> {
     pub(super) begun: Option<Instant>,
     pub(super) timer: Option<Timer>,
     pub(super) waiting: Option<Waiting>,
+    pub(super) watch: Option<CloseWatch>,
     pub(super) may_wait: bool,
     pub(super) dispatches: u32,
+    /// How many workers ended as it was given to them.
+    pub(super) ended_before: usize,
     pub(super) detach: Option<fn(Running<A, R>)>,
     pub(super) result: std::marker::PhantomData<fn() -> R>,
 }
@@ -122,6 +125,9 @@ where
                 Poll::Ready(Err(error))
             }
             Step::Begin => {
+                if self.hold.pool().is_closed() {
+                    return Poll::Ready(Err(Error::Closed));
+                }
                 if let Some(elapsed) = self.is_late() {
                     let phase = Phase::Queued;
                     return Poll::Ready(Err(Error::Timeout { phase, elapsed }));
@@ -141,10 +147,8 @@ where
             }
             Step::Permit(place) => match place.poll(cx) {
                 Poll::Ready(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
-                // A detached call does not keep the pool in service, and is not in the pool's queue.
-                Poll::Pending
-                    if self.hold.is_detached() && self.hold.pool().is_closed_or_wakes(cx) =>
-                {
+                // It is in the limiter's queue, not in the pool's, whose end it must not miss.
+                Poll::Pending if self.hold.pool().is_closed_or_wakes(&mut self.watch, cx) => {
                     Poll::Ready(Err(Error::Closed))
                 }
                 Poll::Pending => self.wait(cx),
@@ -285,7 +289,13 @@ where
                 result.map(Some)
             }
             Outcome::Retry { exit } => {
-                self.dispatches += 1;
+                // One that ended in good order just before says nothing about the call.
+                let ended = exit == Some(Exit::Code(0));
+                if ended && self.ended_before < self.hold.pool().config.workers {
+                    self.ended_before += 1;
+                } else {
+                    self.dispatches += 1;
+                }
                 if self.dispatches < DISPATCHES_MAX {
                     self.step = Step::Begin;
                     return Ok(None);
@@ -375,6 +385,7 @@ impl<A, R> Running<A, R> {
     fn end(&mut self) {
         self.step = Step::Over;
         self.waiting = None;
+        self.watch = None;
         self.timer = None;
     }
 
@@ -412,8 +423,10 @@ impl<A, R> Drop for Running<A, R> {
             begun: self.begun,
             timer: self.timer.take(),
             waiting: self.waiting.take(),
+            watch: self.watch.take(),
             may_wait: self.may_wait,
             dispatches: self.dispatches,
+            ended_before: self.ended_before,
             detach: None,
             result: std::marker::PhantomData,
         });

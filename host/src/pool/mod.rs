@@ -1,25 +1,37 @@
 //! A host's workers, and the calls that wait for one.
 
+mod closing;
+mod ends;
+mod health;
 mod in_flight;
 mod worker;
 
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 use stockade_wire::message::WorkerSetup;
 use stockade_wire::slot::Geometry;
 use stockade_wire::sys::fork;
 
+pub(crate) use closing::CloseWatch;
+pub(crate) use ends::EndReason;
 pub(crate) use in_flight::{InFlight, Outcome};
 pub(crate) use worker::{Budget, Worker};
 
+use self::closing::Closing;
+use self::ends::Ends;
+use self::health::Health;
+
 use crate::config::Config;
+use crate::error::Exit;
 use crate::fair::{Queue, Ticket};
 use crate::functions::Functions;
 use crate::process::Program;
-use crate::supervisor::Membership;
+use crate::supervisor::{Membership, Timer};
 use crate::{Error, Stats};
 
 /// What a pool needs to start workers.
@@ -41,6 +53,9 @@ pub(crate) struct Pool {
     /// Calls that wait for a permit or a worker.
     pub(crate) waiting: AtomicUsize,
     recipe: Recipe,
+    ends: Ends,
+    /// The same as in the state; read without its lock.
+    closed: AtomicBool,
     next_worker: AtomicU64,
     myself: Weak<Pool>,
     /// In a fork of the application the workers are the parent's.
@@ -54,15 +69,46 @@ struct State {
     idle: Vec<Arc<Worker>>,
     /// Every worker whose process has been started and is not known to be dead.
     alive: Vec<Arc<Worker>>,
+    /// Of those, how many get no more calls, because they were told to end.
+    leaving: usize,
+    /// Workers that go when another one is ready, which is on its way.
+    retiring: VecDeque<(Arc<Worker>, EndReason)>,
     /// Workers that were asked for and have no process yet.
     ordered: usize,
     /// Workers that were asked for and are not ready yet, those without a process included.
     coming: usize,
     /// Calls that wait for a worker.
     queue: Queue<Result<Arc<Worker>, StartError>>,
+    health: Health,
+    /// Ends a pause in which no worker is started.
+    retry: Option<Timer>,
     closed: bool,
-    /// Of detached calls that wait for a permit.
-    to_wake_on_close: Vec<Waker>,
+    closing: Option<Closing>,
+    /// Of calls that wait for a permit.
+    to_wake_on_close: HashMap<u64, Waker>,
+    /// Of those who wait for workers to be ready.
+    to_wake_when_ready: Vec<Waker>,
+}
+
+impl State {
+    /// How many workers there are, but for those that leave.
+    fn staying(&self) -> usize {
+        self.alive.len().saturating_sub(self.leaving)
+    }
+
+    /// How many workers can be given a call, now or when theirs is over.
+    fn ready(&self) -> usize {
+        (self.alive.len() + self.ordered).saturating_sub(self.leaving + self.coming)
+    }
+}
+
+/// Why a worker is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartFor {
+    /// A call waits for one.
+    Call,
+    /// So that there is one.
+    Pool,
 }
 
 /// Why a worker did not come up.
@@ -96,17 +142,25 @@ impl Pool {
             supervisor,
             waiting: AtomicUsize::new(0),
             recipe,
+            ends: Ends::default(),
+            closed: AtomicBool::new(false),
             next_worker: AtomicU64::new(1),
             myself: Weak::clone(myself),
             owner: fork::generation(),
             state: Mutex::new(State {
                 idle: Vec::new(),
                 alive: Vec::new(),
+                leaving: 0,
+                retiring: VecDeque::new(),
                 ordered: 0,
                 coming: 0,
                 queue: Queue::new(),
+                health: Health::default(),
+                retry: None,
                 closed: false,
-                to_wake_on_close: Vec::new(),
+                closing: None,
+                to_wake_on_close: HashMap::new(),
+                to_wake_when_ready: Vec::new(),
             }),
         })
     }
@@ -135,6 +189,10 @@ impl Pool {
         let ticket = state.queue.join();
         if state.closed || self.owner != fork::generation() {
             let _told = state.queue.give(Err(StartError::Error(Error::Closed)));
+        } else if state.ready() == 0
+            && let Some((_, error)) = state.health.pause()
+        {
+            let _told = state.queue.give(Err(error));
         }
         self.start_what_is_wanted(&mut state);
         Err(WaitWorker {
@@ -143,17 +201,109 @@ impl Pool {
         })
     }
 
-    /// Starts as many workers as calls wait for one, within what is allowed.
+    /// Starts as many workers as calls wait for one, within what is allowed, and as many as there are to be
+    /// in any case.
     fn start_what_is_wanted(&self, state: &mut State) {
-        while !state.closed
-            && self.owner == fork::generation()
-            && state.coming < state.queue.waiting()
-            && state.alive.len() + state.ordered < self.config.workers
-        {
-            state.ordered += 1;
-            state.coming += 1;
-            self.supervisor.spawn_worker(&self.myself);
+        if state.closed || self.owner != fork::generation() {
+            return;
         }
+        if let Some((until, _)) = state.health.pause() {
+            if state.queue.waiting() == 0 && state.staying() >= self.config.min_workers {
+                return;
+            }
+            let again = Waker::from(Arc::new(Retry(Weak::clone(&self.myself))));
+            state.retry = Some(self.supervisor.wake_at(until, again));
+            return;
+        }
+        while state.coming < state.queue.waiting()
+            && state.staying() + state.ordered < self.config.workers
+        {
+            self.order(state, StartFor::Call);
+        }
+        while state.staying() + state.ordered < self.config.min_workers {
+            self.order(state, StartFor::Pool);
+        }
+    }
+
+    fn order(&self, state: &mut State, why: StartFor) {
+        state.ordered += 1;
+        state.coming += 1;
+        self.supervisor.spawn_worker(&self.myself, why);
+    }
+
+    /// Starts what is missing of the workers that are always there.
+    pub(crate) fn keep_min_workers(&self) {
+        self.start_what_is_wanted(&mut self.lock());
+    }
+
+    /// Has `n` workers ready.
+    pub(crate) async fn warm(&self, n: usize) -> Result<(), Error> {
+        if n > self.config.workers {
+            let reason = format!(
+                "{n} workers are more than `workers`, which is {}: raise that or warm fewer",
+                self.config.workers
+            );
+            return Err(Error::config("warm", reason));
+        }
+        let before = self.lock().health.failures();
+        std::future::poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            let mut state = self.lock();
+            if state.closed || self.owner != fork::generation() {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            if state.ready() >= n {
+                return Poll::Ready(Ok(()));
+            }
+            let paused = state.health.pause().map(|(_, error)| error);
+            if let Some(error) = state.health.failed_since(before).or(paused) {
+                return Poll::Ready(Err(error.into()));
+            }
+            while state.staying() + state.ordered < n {
+                self.order(&mut state, StartFor::Pool);
+            }
+            state.to_wake_when_ready.push(waker);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// A worker is to be replaced: its successor is started, and it goes when that one is ready.
+    pub(crate) fn replace(&self, worker: &Arc<Worker>, reason: EndReason) {
+        let mut state = self.lock();
+        if state.closed || worker.is_leaving() || state.health.pause().is_some() {
+            return;
+        }
+        if worker.begin_retiring() {
+            state.retiring.push_back((Arc::clone(worker), reason));
+            self.order(&mut state, StartFor::Pool);
+        }
+    }
+
+    /// A worker has had no call for as long as it may: it goes, unless it is one of those that are always
+    /// there.
+    pub(crate) fn idle_for_too_long(&self, worker: &Arc<Worker>) {
+        let mut state = self.lock();
+        let place = state.idle.iter().position(|other| other.id == worker.id);
+        // Not in its place: a call has it.
+        let Some(place) = place else { return };
+        if state.staying() > self.config.min_workers {
+            state.idle.remove(place);
+            self.let_go(state, worker, EndReason::Idle);
+        } else {
+            drop(state);
+            worker.slot().stay();
+        }
+    }
+
+    /// Tells a worker to end that nobody has.
+    fn let_go(&self, mut state: MutexGuard<'_, State>, worker: &Arc<Worker>, reason: EndReason) {
+        if worker.begin_leaving() {
+            state.leaving += 1;
+        }
+        self.start_what_is_wanted(&mut state);
+        drop(state);
+        worker.dismiss(&self.supervisor, reason);
     }
 
     /// A worker is free: for whoever waits longest, else for the next call.
@@ -163,8 +313,14 @@ impl Pool {
 
     fn release_locked(&self, mut state: MutexGuard<'_, State>, worker: Arc<Worker>) {
         // A worker may die while a call that then fails to encode has it.
-        if state.closed || worker.is_dead() {
+        if worker.is_dead() {
             return;
+        }
+        if state.closed {
+            return self.let_go(state, &worker, EndReason::Closed);
+        }
+        if let Some(reason) = worker.spent() {
+            return self.let_go(state, &worker, reason);
         }
         match state.queue.give(Ok(worker)) {
             Ok(waker) => {
@@ -177,66 +333,110 @@ impl Pool {
 
     /// Its process has been started; it will be ready, or fail.
     pub(crate) fn worker_started(&self, worker: &Arc<Worker>) {
+        self.ends.count_start();
         let mut state = self.lock();
         state.ordered -= 1;
+        state.alive.push(Arc::clone(worker));
         if state.closed {
             drop(state);
             worker.condemn();
-            return;
         }
-        state.alive.push(Arc::clone(worker));
     }
 
     /// No process could be started.
-    pub(crate) fn worker_not_started(&self, error: &std::io::Error) {
+    pub(crate) fn worker_not_started(&self, error: &std::io::Error, why: StartFor) {
         let reason = format!("cannot start {}: {error}", self.recipe.program.shown());
         let mut state = self.lock();
         state.ordered -= 1;
-        self.fail_one(state, StartError::Error(Error::Spawn { reason }));
+        self.fail_one(state, StartError::Error(Error::Spawn { reason }), why);
     }
 
     /// It is ready for its first call.
     pub(crate) fn worker_ready(&self, worker: Arc<Worker>) {
         let mut state = self.lock();
         state.coming -= 1;
+        state.health.started();
+        let wakers = std::mem::take(&mut state.to_wake_when_ready);
+        let replaced = std::iter::from_fn(|| state.retiring.pop_front())
+            .find(|(old, _)| !old.is_dead() && !old.is_leaving())
+            .filter(|(old, reason)| {
+                old.spend(*reason);
+                let place = state.idle.iter().position(|other| other.id == old.id);
+                // One that has a call goes when that is over.
+                place.map(|place| state.idle.remove(place)).is_some()
+            });
         self.release_locked(state, worker);
+        if let Some((old, reason)) = replaced {
+            self.let_go(self.lock(), &old, reason);
+        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// It will never be ready. One waiting call is told, because each start was made for one; the others
-    /// get starts of their own.
+    /// It will never be ready. One waiting call is told if the start was made for one; the others get
+    /// starts of their own.
     pub(crate) fn worker_failed(&self, worker: &Worker, error: StartError) {
+        self.ends.count(EndReason::NotReady);
         let mut state = self.lock();
         state.alive.retain(|other| other.id != worker.id);
-        self.fail_one(state, error);
+        self.fail_one(state, error, worker.started_for());
     }
 
-    fn fail_one(&self, mut state: MutexGuard<'_, State>, error: StartError) {
+    fn fail_one(&self, mut state: MutexGuard<'_, State>, error: StartError, why: StartFor) {
         state.coming -= 1;
-        let waker = state.queue.give(Err(error)).ok().flatten();
+        state.health.failed(&error, Instant::now());
+        let mut wakers = std::mem::take(&mut state.to_wake_when_ready);
+        match why {
+            StartFor::Call => wakers.extend(state.queue.give(Err(error)).ok().flatten()),
+            // Of a worker that is to be replaced: it serves on, and asks again.
+            StartFor::Pool => {
+                if let Some((old, _)) = state.retiring.pop_front() {
+                    old.retires_not();
+                }
+            }
+        }
+        self.tell_if_hopeless(&mut state, &mut wakers);
         self.start_what_is_wanted(&mut state);
+        wakers.extend(state.end_closing());
         drop(state);
-        waker.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Its process, which had been ready, is dead.
-    pub(crate) fn worker_died(&self, worker: &Worker) {
+    /// While no worker is started and there is none, calls do not wait.
+    fn tell_if_hopeless(&self, state: &mut State, wakers: &mut Vec<Waker>) {
+        while state.ready() == 0
+            && state.queue.waiting() > 0
+            && let Some((_, error)) = state.health.pause()
+        {
+            wakers.extend(state.queue.give(Err(error)).ok().flatten());
+        }
+    }
+
+    /// Its process is dead.
+    pub(crate) fn worker_died(&self, worker: &Worker, reason: EndReason, exit: Option<Exit>) {
         let mut state = self.lock();
+        let before = state.alive.len();
         state.alive.retain(|other| other.id != worker.id);
         state.idle.retain(|other| other.id != worker.id);
+        if state.alive.len() < before {
+            self.ends.count(reason);
+            if worker.is_leaving() {
+                state.leaving -= 1;
+            }
+            if let Some(closing) = &mut state.closing {
+                closing.ended(worker, exit, reason == EndReason::Killed);
+            }
+        }
+        let mut wakers = Vec::new();
+        self.tell_if_hopeless(&mut state, &mut wakers);
         self.start_what_is_wanted(&mut state);
+        wakers.extend(state.end_closing());
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether the pool is closed; if not, the task is woken when it is.
-    pub(crate) fn is_closed_or_wakes(&self, cx: &Context<'_>) -> bool {
-        let waker = cx.waker().clone();
-        let mut state = self.lock();
-        if !state.closed {
-            state
-                .to_wake_on_close
-                .retain(|other| !other.will_wake(&waker));
-            state.to_wake_on_close.push(waker);
-        }
-        state.closed
+    /// Whether the pool is closed: calls that have no worker yet get none.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether workers are on their way up.
@@ -255,19 +455,16 @@ impl Pool {
         Stats {
             workers: workers.iter().map(|worker| worker.stats()).collect(),
             waiting: self.waiting.load(Ordering::Relaxed),
+            worker_counts: self.ends.counts(),
         }
     }
 
     /// Kills every worker and tells every call.
     pub(crate) fn shut_down(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        let wakers = self.turn_away(&mut state);
         let workers = std::mem::take(&mut state.alive);
-        state.idle.clear();
-        let mut wakers = std::mem::take(&mut state.to_wake_on_close);
-        while let Ok(waker) = state.queue.give(Err(StartError::Error(Error::Closed))) {
-            wakers.extend(waker);
-        }
+        state.leaving = 0;
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         for worker in workers {
@@ -326,6 +523,17 @@ impl Drop for WaitWorker {
         let left = self.pool.lock().queue.leave(&ticket);
         if let Some(Ok(worker)) = left.value {
             self.pool.release(worker);
+        }
+    }
+}
+
+/// Ends a pause.
+struct Retry(Weak<Pool>);
+
+impl Wake for Retry {
+    fn wake(self: Arc<Self>) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.keep_min_workers();
         }
     }
 }

@@ -175,6 +175,8 @@ pub struct WorkerSetup {
     pub table_elements: u64,
     /// The stack of wasm code in bytes.
     pub stack_bytes: u64,
+    /// For how long it sleeps without a sign of its host before it ends; `None` is for ever.
+    pub idle_timeout: Option<Duration>,
     /// What the guest finds when it asks for arguments, environment, time and randomness.
     pub wasi: WasiSetup,
     /// Whether to give up what it does not need.

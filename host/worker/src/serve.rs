@@ -110,6 +110,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         program,
         site,
         state: told.state,
+        idle_timeout: told.idle_timeout,
         guest: Some(guest),
         failed: None,
     })
@@ -169,6 +170,7 @@ struct Worker {
     program: &'static Program<&'static Site>,
     site: &'static Site,
     state: InstanceState,
+    idle_timeout: Option<Duration>,
     /// What the next call runs in.
     guest: Option<Guest<&'static Site>>,
     /// Why there is none.
@@ -180,13 +182,14 @@ impl Worker {
         let mut last = 0;
         let mut idle = Idle {
             linger: Duration::ZERO,
+            timeout: self.idle_timeout,
         };
-        loop {
-            let request = self.site.slot.next(last, idle);
+        while let Some(request) = self.site.slot.next(last, idle) {
             self.answer(request);
             last = request.id;
             idle.linger = request.linger;
         }
+        process::exit(0)
     }
 
     fn answer(&mut self, request: Request) {

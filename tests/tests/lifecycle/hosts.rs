@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use stockade::{BrokenWorkerError, Error, Host, HostBuilder, Limiter, Module, WorkerState};
-use stockade_tests::{BOUND, eventually, guest, host_of};
+use stockade_tests::{BOUND, eventually, eventually_async, guest, host_of};
 
 /// A call that has no answer by then never gets one.
 pub(crate) const RESOLVES: Duration = Duration::from_secs(30);
@@ -92,12 +92,17 @@ pub(crate) fn comes_to_rest(host: &Host, limiter: &Limiter) {
 /// Waits until `count` workers run a call.
 #[track_caller]
 pub(crate) fn until_running(host: &Host, count: usize) {
-    eventually(BOUND, || {
-        let workers = host.stats().workers;
-        workers
-            .iter()
-            .filter(|worker| worker.state == WorkerState::Running)
-            .count()
-            == count
-    });
+    eventually(BOUND, || run(host) == count);
+}
+
+/// The same, while the tasks that call go on.
+pub(crate) async fn running(host: &Host, count: usize) {
+    eventually_async(BOUND, || run(host) == count).await;
+}
+
+fn run(host: &Host) -> usize {
+    let workers = host.stats().workers.into_iter();
+    workers
+        .filter(|worker| worker.state == WorkerState::Running)
+        .count()
 }

@@ -6,6 +6,7 @@
 )]
 
 mod by_hand;
+mod closing;
 mod dropping;
 mod failing;
 mod forks;
@@ -14,6 +15,7 @@ mod hostile_death;
 mod hostile_start;
 mod hostile_worker;
 mod hosts;
+mod lifetimes;
 mod processes;
 mod queue;
 mod signals;

@@ -23,6 +23,8 @@ pub(super) struct Call {
     pub(super) function: usize,
     /// Of the caller, if it sleeps.
     pub(super) waker: Option<Waker>,
+    /// Whether the caller has slept, so that the call took a while.
+    pub(super) slept: bool,
     pub(super) clocks: Clocks,
     /// Held for what their drop does, when the worker is provably free.
     pub(super) _permit: Permit,

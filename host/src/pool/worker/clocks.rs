@@ -29,12 +29,18 @@ impl Worker {
         }
         self.release_some_pages(&mut record, now);
         let taken = self.look_at_call(&mut record, now);
+        let over = self.look_at_term(&mut record, now);
         let call = record.call.as_ref().and_then(|call| call.clocks.next_due());
         let pages = record.release_pages.map(|(at, _)| at);
-        if let Some((step, last)) = taken {
-            self.act(record, step, last);
+        let term = self.term_due(&record);
+        match taken {
+            Some((step, last)) => self.act(record, step, last),
+            None => drop(record),
         }
-        call.into_iter().chain(pages).min()
+        if let Some(over) = over {
+            self.outlived(over);
+        }
+        call.into_iter().chain(pages).chain(term).min()
     }
 
     /// A part at a time, with other work of the supervisor's in between: giving back a large payload takes
@@ -60,6 +66,7 @@ impl Worker {
         let Record {
             machine,
             call: Some(call),
+            term,
             ..
         } = record
         else {
@@ -68,7 +75,8 @@ impl Worker {
         let clocks = &mut call.clocks;
         let passed = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         if let Some(last) = last {
-            if machine.is_stopping() {
+            // Of a pool that closes, a caller who does not look at the reply holds up nobody.
+            if machine.is_stopping() || passed(&mut term.close_by) {
                 clocks.grace_until = None;
                 let step = match reply {
                     Some(reply) => machine.replied(reply),
@@ -82,6 +90,8 @@ impl Worker {
         }
         let step = if passed(&mut clocks.grace_until) {
             machine.grace_over(id, None)
+        } else if passed(&mut term.close_by) {
+            machine.stop(StopReason::Cancelled, None)
         } else if passed(&mut clocks.deadline) {
             machine.stop(StopReason::TimedOut, None)
         } else if let Some(cpu) = clocks.cpu.take_if(|cpu| cpu.look_at <= now) {

@@ -6,6 +6,7 @@
 
 mod call;
 mod clocks;
+mod life;
 mod settle;
 mod startup;
 
@@ -25,10 +26,11 @@ use stockade_wire::sys::packet;
 
 pub(crate) use self::call::Budget;
 use self::call::{Call, Clocks, CpuClock};
+use self::life::Life;
 use self::settle::LastWord;
 use self::startup::Startup;
 use super::in_flight::{InFlight, Outcome};
-use super::{Lease, Pool};
+use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
 use crate::limiter::Permit;
 use crate::process::Process;
@@ -65,6 +67,7 @@ pub(crate) struct Worker {
     pool: Weak<Pool>,
     interrupt_grace: Duration,
     dead: AtomicBool,
+    life: Life,
     /// Whether pages may be given back; read without the lock.
     pages_due: AtomicBool,
     record: Mutex<Record>,
@@ -76,6 +79,7 @@ struct Record {
     startup: Startup,
     accept_within: Duration,
     call: Option<Call>,
+    term: life::Term,
     /// What was decided for callers that have not looked yet.
     settled: Vec<(u64, Outcome)>,
     scratch: Vec<u8>,
@@ -90,7 +94,7 @@ struct Record {
 
 impl Worker {
     /// Starts a worker's process and tells it what to be.
-    pub(crate) fn start(pool: &Arc<Pool>) -> io::Result<Self> {
+    pub(crate) fn start(pool: &Arc<Pool>, why: StartFor) -> io::Result<Self> {
         let recipe = pool.recipe();
         let id = pool.next_worker_id();
         let (slot, memories) = HostSlot::new(recipe.geometry)?;
@@ -113,7 +117,8 @@ impl Worker {
             StopBy::Epoch => StopStyle::Interrupt,
             StopBy::Kill => StopStyle::Kill,
         };
-        let until = clock::after(Instant::now(), pool.config.spawn_timeout);
+        let now = Instant::now();
+        let until = clock::after(now, pool.config.spawn_timeout);
         pool.supervisor.look_at(until);
         Ok(Self {
             id,
@@ -123,12 +128,14 @@ impl Worker {
             pool: Arc::downgrade(pool),
             interrupt_grace: pool.config.interrupt_grace,
             dead: AtomicBool::new(false),
+            life: Life::new(pool.config.retire, pool.config.idle_timeout, why),
             pages_due: AtomicBool::new(false),
             record: Mutex::new(Record {
                 machine: Machine::new(style),
                 startup: Startup::Silent { until },
                 accept_within: ACCEPT_WITHIN,
                 call: None,
+                term: life::Term::new(now, pool.config.retire),
                 settled: Vec::new(),
                 scratch: Vec::new(),
                 output_totals: [0; 2],
@@ -196,19 +203,23 @@ impl Worker {
             cpu: (budget.cpu_time)
                 .and_then(|limit| CpuClock::start(worker.pid(), limit, published)),
         };
+        let term_due = record.term.used(published, &worker.life);
         record.empty_rings = 0;
         record.release_pages = None;
         record.pages_touched |= len > PAGES_WORTH_RELEASING;
         record.call = Some(Call {
             function,
             waker: None,
+            slept: false,
             clocks,
             _permit: permit,
             _running: Running::begin(),
         });
         drop(record);
-        if let Some(due) = clocks.next_due() {
-            pool.supervisor.look_at(due);
+        let due = clocks.next_due().map_or(term_due, |due| due.min(term_due));
+        pool.supervisor.look_at(due);
+        if worker.life.is_heir_due(id) {
+            pool.replace(&worker, EndReason::Calls);
         }
         // Its wake-up alone takes longer than a poll may: that says nothing about the function.
         Ok(InFlight::new(worker, id, published, may_poll && !slept))
@@ -269,6 +280,7 @@ impl Worker {
                 && !call.waker.as_ref().is_some_and(|old| old.will_wake(waker))
             {
                 replaced = call.waker.replace(waker.clone());
+                call.slept = true;
             }
             self.slot.arm(id);
             step = self.look(&mut record);
@@ -320,6 +332,8 @@ impl Worker {
             record.startup = Startup::Failed;
         }
         let step = record.machine.condemn();
+        // One that was asked to end has no step left to take.
+        self.kill(&mut record);
         self.act(record, step, LastWord::Nothing);
     }
 
@@ -359,7 +373,7 @@ impl Worker {
         if record.startup.is_pending() {
             return self.died_early(record, exit);
         }
-        let was_ready = record.startup == Startup::Ready;
+        let reason = record.term.end_reason(exit);
         let last = self.last_word(&record);
         let accepted = self.slot.accepted(record.machine.id());
         // Output that is neither gone nor left from an earlier call: guest code has run, whatever the mark
@@ -373,8 +387,8 @@ impl Worker {
             _ => LastWord::Death(exit),
         };
         self.act(record, step, last);
-        if was_ready && let Some(pool) = self.pool.upgrade() {
-            pool.worker_died(self);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.worker_died(self, reason, exit);
         }
     }
 

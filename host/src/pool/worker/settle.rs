@@ -101,12 +101,17 @@ impl Worker {
         match step.worker {
             Order::Leave => {}
             Order::Interrupt => self.interrupt(record),
-            Order::Kill => self.process.kill(),
+            Order::Kill => self.kill(record),
             Order::Reuse => {
                 if after.output.is_none() {
                     record.output_totals = [0; 2];
                 }
                 after.over = record.call.take();
+                // A short call ended about when it began.
+                if after.over.as_ref().is_some_and(|call| call.slept) {
+                    self.idle_from(record, Instant::now());
+                }
+                self.spend_if_all_calls_are_used(record.machine.id());
                 after.release = true;
                 self.release_pages_later(record);
             }

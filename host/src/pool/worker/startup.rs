@@ -84,6 +84,7 @@ impl Worker {
                     record.accept_within = ACCEPT_WITHIN.max(slack);
                 }
                 record.startup = Startup::Ready;
+                self.idle_from(&mut record, Instant::now());
                 drop(record);
                 if let Some(pool) = self.pool.upgrade() {
                     pool.worker_ready(Arc::clone(self));

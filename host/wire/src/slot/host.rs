@@ -177,6 +177,17 @@ impl HostSlot {
         self.ring();
     }
 
+    /// Asks a worker that has no call, and will get none, to end.
+    pub fn end(&self) {
+        self.request.store_u32(request::END, 1);
+        self.ring();
+    }
+
+    /// Tells a worker that waits for a call to go on waiting: its idle time begins anew.
+    pub fn stay(&self) {
+        self.ring();
+    }
+
     /// Takes call `id` back; `false` when the worker has accepted it, and it is too late.
     #[must_use]
     pub fn withdraw(&self, id: u64) -> bool {

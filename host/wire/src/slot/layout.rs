@@ -31,6 +31,8 @@ pub(super) mod request {
     /// u64: the call whose reply the host sleeps for. In a line of its own: the worker reads it at every
     /// reply and the host seldom writes it.
     pub(in crate::slot) const ARMED: usize = 128;
+    /// u32: not zero when the worker is to end instead of waiting for another call.
+    pub(in crate::slot) const END: usize = 136;
     /// Longer payloads lie here.
     pub(in crate::slot) const PAYLOAD: usize = super::PAGE;
 }

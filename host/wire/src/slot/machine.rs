@@ -305,6 +305,16 @@ impl Machine {
         }
     }
 
+    /// The worker is to be asked to end. `false` when it has a call, or is on its way out already.
+    #[must_use]
+    pub fn dismiss(&mut self) -> bool {
+        let idle = self.is_idle();
+        if idle {
+            self.state = State::Condemned;
+        }
+        idle
+    }
+
     /// The process is dead, so the slot will not change again: `reply` and `accepted` are its last words.
     pub fn died(&mut self, reply: Option<Reply>, accepted: bool) -> Step {
         let state = std::mem::replace(&mut self.state, State::Dead);

@@ -53,6 +53,7 @@ struct World {
     published: u64,
     cancel: u64,
     withdrawn: u64,
+    ended: bool,
     accepted: u64,
     reply: (u64, Option<Reply>),
     // The process.
@@ -74,6 +75,7 @@ impl World {
             published: 0,
             cancel: 0,
             withdrawn: 0,
+            ended: false,
             accepted: 0,
             reply: (0, None),
             worker: Worker::Waits { last: 0 },
@@ -163,8 +165,17 @@ impl World {
         }
         let id = self.machine.id();
         if id < CALLS && self.machine.clone().publish().is_some() {
-            assert!(!self.killed, "a worker that was to be killed got a call");
+            assert!(
+                !self.killed && !self.ended,
+                "a worker that was to be killed, or to end, got a call"
+            );
             branch(&|w| w.published = w.machine.publish().unwrap());
+        }
+        if self.machine.clone().dismiss() {
+            branch(&|w| {
+                assert!(w.machine.dismiss());
+                w.ended = true;
+            });
         }
         if id > 0 && self.seen().is_some() && self.machine.is_running(id) {
             branch(&|w| {
@@ -239,7 +250,10 @@ impl World {
                 w.worker = Worker::Saw(w.published);
                 w.epoch_moved = false;
             }),
-            Worker::Waits { .. } => {}
+            Worker::Waits { .. } => {
+                // By the host's word, or because it was idle for too long.
+                branch(&|w| w.dead = true);
+            }
             Worker::Saw(id) => branch(&|w| {
                 w.accepted = id;
                 w.worker = Worker::Marked(id);

@@ -41,6 +41,8 @@ pub struct Request {
 pub struct Idle {
     /// For how long to poll before sleeping.
     pub linger: Duration,
+    /// For how long to sleep without a sign of the host before ending; `None` is for ever.
+    pub timeout: Option<Duration>,
 }
 
 impl WorkerSlot {
@@ -62,19 +64,20 @@ impl WorkerSlot {
         })
     }
 
-    /// Waits for the call after call `last`.
+    /// Waits for the call after call `last`. `None` when there is none: the host wants this worker to end,
+    /// or has not been heard of for too long.
     #[must_use]
     #[inline]
-    pub fn next(&self, last: u64, idle: Idle) -> Request {
-        if !self.poll(last, idle.linger) {
-            self.sleep_until_published(last);
+    pub fn next(&self, last: u64, idle: Idle) -> Option<Request> {
+        if !self.poll(last, idle.linger) && !self.sleep_until_published(last, idle.timeout) {
+            return None;
         }
-        Request {
+        Some(Request {
             id: self.request.load_u64(request::PUBLISHED),
             function: self.request.load_u32(request::FUNCTION),
             len: self.request.load_u32(request::LEN),
             linger: Duration::from_micros(self.request.load_u32(request::LINGER_US).into()),
-        }
+        })
     }
 
     #[inline]
@@ -94,17 +97,32 @@ impl WorkerSlot {
         }
     }
 
-    fn sleep_until_published(&self, last: u64) {
+    /// A call that is published after the last look here meets a process that ends without having accepted
+    /// it, and runs elsewhere.
+    fn sleep_until_published(&self, last: u64, timeout: Option<Duration>) -> bool {
         self.reply.store_u32(reply::SLEEPING, 1);
-        loop {
+        let (mut heard, mut until) = (None, None);
+        let published = loop {
             fence(Ordering::SeqCst);
             let seen = DOORBELL.seen(&self.request);
             if self.request.load_u64(request::PUBLISHED) != last {
-                break;
+                break true;
             }
-            DOORBELL.sleep(&self.request, seen, None);
-        }
+            if self.request.load_u32(request::END) != 0 {
+                break false;
+            }
+            if heard != Some(seen) {
+                heard = Some(seen);
+                until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break false;
+            }
+            DOORBELL.sleep(&self.request, seen, left);
+        };
         self.reply.store_u32(reply::SLEEPING, 0);
+        published
     }
 
     /// Marks call `id` as accepted. `false` when the host had withdrawn or cancelled it: then no guest code

@@ -1,5 +1,7 @@
 //! Stopping calls.
 
+use std::time::{Duration, Instant};
+
 use stockade_wire::message::{InstanceState, Seal};
 
 use crate::guests::WORK;
@@ -84,4 +86,32 @@ fn a_signal_without_a_stop_disturbs_nothing() {
         worker.stop(id);
         assert_eq!(worker.wait(), Answer::Interrupted);
     }
+}
+
+#[test]
+fn a_worker_ends_when_it_is_asked_to() {
+    let mut worker = Worker::of(WORK, &Options::default());
+    assert_eq!(worker.call("echo", &[0, 1]), Answer::Value(vec![0, 1]));
+    worker.slot().end();
+    assert_eq!(worker.ended().code(), Some(0));
+}
+
+#[test]
+fn a_worker_ends_by_itself_when_its_host_is_not_heard_of_for_too_long() {
+    let mut worker = Worker::of(
+        WORK,
+        &Options {
+            idle_timeout: Some(Duration::from_millis(200)),
+            ..Options::default()
+        },
+    );
+    assert_eq!(worker.call("echo", &[0, 1]), Answer::Value(vec![0, 1]));
+    // Each sign begins its time anew: more of them than fit in it.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(600) {
+        worker.slot().stay();
+        std::thread::yield_now();
+    }
+    assert_eq!(worker.call("echo", &[0, 2]), Answer::Value(vec![0, 2]));
+    assert_eq!(worker.ended().code(), Some(0));
 }

@@ -37,6 +37,7 @@ pub(crate) struct Options {
     pub(crate) memory_bytes: u64,
     pub(crate) table_elements: u64,
     pub(crate) payload_bytes: usize,
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) wasi: WasiSetup,
     pub(crate) uid: Option<u32>,
     /// Whether this test program serves as its own worker.
@@ -52,6 +53,7 @@ impl Default for Options {
             memory_bytes: 16 << 20,
             table_elements: 10_000,
             payload_bytes: 1 << 20,
+            idle_timeout: None,
             wasi: WasiSetup {
                 keep_output: [true; 2],
                 ..WasiSetup::default()
@@ -199,6 +201,7 @@ impl Worker {
             memory_bytes: options.memory_bytes,
             table_elements: options.table_elements,
             stack_bytes: 512 << 10,
+            idle_timeout: options.idle_timeout,
             wasi: options.wasi.clone(),
             seal: options.seal,
         };
@@ -311,6 +314,14 @@ impl Worker {
 
     pub(crate) fn signal(&self) {
         pidfd_send_signal(&self.pidfd, Signal::USR1).unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let timeout = Timespec::try_from(LIVENESS).unwrap();
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        assert_ne!(poll(&mut fds, Some(&timeout)).unwrap(), 0, "it lives on");
+        self.process.child.wait().unwrap()
     }
 
     pub(crate) fn output(&self, stream: usize) -> Vec<u8> {

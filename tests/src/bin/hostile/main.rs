@@ -2,7 +2,7 @@
 //! rule at a time, as its module says: the module is no wasm, but the name of what is to be done.
 //!
 //! `compiler:NAME` misbehaves as the compiler. `NAME` misbehaves as every worker, `NAME@2` as worker 2
-//! only; all other processes are honest. An unknown name is honest too, so a test that misspells one fails.
+//! only, `NAME@2+` as that and all later ones; all other processes are honest. An unknown name is honest too, so a test that misspells one fails.
 
 mod compiler;
 mod slot;

@@ -23,7 +23,7 @@ pub(crate) fn role() -> ! {
     let (setup, [request, reply, eventfd, artifact]) = sys::receive::<WorkerSetup, 4>();
     let code = read(&mut File::from(artifact));
     let what = match code.split_once('@') {
-        Some((what, who)) if who.parse() == Ok(setup.worker) => what,
+        Some((what, who)) if is_meant(who, setup.worker) => what,
         Some(_) => HONEST,
         None => &code,
     };
@@ -34,6 +34,13 @@ pub(crate) fn role() -> ! {
     greet(what);
     after_greeting(what, &slot);
     serve(what, &slot)
+}
+
+fn is_meant(who: &str, worker: u64) -> bool {
+    match who.strip_suffix('+') {
+        Some(first) => first.parse().is_ok_and(|first: u64| worker >= first),
+        None => who.parse() == Ok(worker),
+    }
 }
 
 fn read(file: &mut File) -> String {
@@ -109,9 +116,9 @@ fn serve(what: &str, slot: &Slot) -> ! {
     let mut last = 0;
     let mut idle = Idle {
         linger: Duration::ZERO,
+        timeout: None,
     };
-    loop {
-        let request = slot.honest.next(last, idle);
+    while let Some(request) = slot.honest.next(last, idle) {
         lie_unaccepted(what, slot, request);
         if slot.honest.accept(request.id) {
             lie_accepted(what, slot, request);
@@ -123,6 +130,10 @@ fn serve(what: &str, slot: &Slot) -> ! {
         last = request.id;
         idle.linger = request.linger;
     }
+    if what == "never-end" {
+        sys::stall();
+    }
+    process::exit(0)
 }
 
 /// Before guest code could run.

@@ -1,0 +1,147 @@
+//! The end of a pool in good order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::{Pool, StartError, State, Worker};
+use crate::Error;
+use crate::clock;
+use crate::error::Exit;
+use crate::report::{ShutdownReport, WorkerExit};
+
+/// How far closing has come.
+#[derive(Debug)]
+pub(super) struct Closing {
+    begun: Instant,
+    exits: Vec<WorkerExit>,
+    report: Option<ShutdownReport>,
+    wakers: Vec<Waker>,
+}
+
+impl Closing {
+    pub(super) fn ended(&mut self, worker: &Worker, exit: Option<Exit>, killed: bool) {
+        self.exits.push(WorkerExit {
+            worker_id: worker.id,
+            pid: worker.pid(),
+            exit,
+            killed,
+        });
+    }
+}
+
+impl State {
+    /// Whom to wake if this was the last worker of a pool that is being closed.
+    pub(super) fn end_closing(&mut self) -> Vec<Waker> {
+        let Some(closing) = &mut self.closing else {
+            return Vec::new();
+        };
+        if !self.alive.is_empty() || self.ordered > 0 || closing.report.is_some() {
+            return Vec::new();
+        }
+        let exits = std::mem::take(&mut closing.exits);
+        closing.report = Some(ShutdownReport {
+            clean: exits.iter().filter(|exit| exit.is_clean()).count(),
+            killed: exits.iter().filter(|exit| exit.killed).count(),
+            exits,
+            elapsed: closing.begun.elapsed(),
+        });
+        std::mem::take(&mut closing.wakers)
+    }
+}
+
+impl Pool {
+    /// Lets nobody in any more, and tells those who wait. Returns whom to wake.
+    pub(super) fn turn_away(&self, state: &mut State) -> Vec<Waker> {
+        state.closed = true;
+        self.closed.store(true, Ordering::Relaxed);
+        state.idle.clear();
+        state.retiring.clear();
+        state.retry = None;
+        let mut wakers = std::mem::take(&mut state.to_wake_when_ready);
+        let on_close: HashMap<u64, Waker> = std::mem::take(&mut state.to_wake_on_close);
+        wakers.extend(on_close.into_values());
+        while let Ok(waker) = state.queue.give(Err(StartError::Error(Error::Closed))) {
+            wakers.extend(waker);
+        }
+        wakers
+    }
+
+    /// Closes the pool, and waits for its last worker's end.
+    pub(crate) async fn close(&self) -> ShutdownReport {
+        self.begin_closing();
+        std::future::poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            let mut state = self.lock();
+            let closing = state.closing.as_mut().expect("closing has begun");
+            match &closing.report {
+                Some(report) => Poll::Ready(report.clone()),
+                None => {
+                    closing.wakers.push(waker);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    fn begin_closing(&self) {
+        let mut state = self.lock();
+        if state.closing.is_some() {
+            return;
+        }
+        let begun = Instant::now();
+        state.closing = Some(Closing {
+            begun,
+            exits: Vec::new(),
+            report: None,
+            wakers: Vec::new(),
+        });
+        let mut wakers = self.turn_away(&mut state);
+        let workers = state.alive.clone();
+        wakers.extend(state.end_closing());
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        let until = clock::after(begun, self.config.grace_period);
+        for worker in workers {
+            worker.close(&self.supervisor, until);
+        }
+    }
+
+    /// Whether the pool is closed; if not, the task is woken when it is, for as long as `watch` lives.
+    pub(crate) fn is_closed_or_wakes(
+        self: &Arc<Self>,
+        watch: &mut Option<CloseWatch>,
+        cx: &Context<'_>,
+    ) -> bool {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let watch = watch.get_or_insert_with(|| CloseWatch {
+            pool: Arc::clone(self),
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
+        });
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        let closed = state.closed;
+        let replaced = (!closed).then(|| state.to_wake_on_close.insert(watch.key, waker));
+        drop(state);
+        // A waker is the application's code.
+        drop(replaced);
+        closed
+    }
+}
+
+/// A task that is woken when its pool is closed.
+#[derive(Debug)]
+pub(crate) struct CloseWatch {
+    pool: Arc<Pool>,
+    key: u64,
+}
+
+impl Drop for CloseWatch {
+    fn drop(&mut self) {
+        let waker = self.pool.lock().to_wake_on_close.remove(&self.key);
+        drop(waker);
+    }
+}

@@ -1,0 +1,39 @@
+//! What closing a host found.
+
+use std::time::Duration;
+
+use crate::error::Exit;
+
+/// How the workers of a closed host ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// How many ended by themselves, with exit code 0, when they were asked to.
+    pub clean: usize,
+    /// How many were killed: their call did not end in time, or they did not.
+    pub killed: usize,
+    /// Every worker that was there when closing began, in the order of their ends.
+    pub exits: Vec<WorkerExit>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// How one worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerExit {
+    /// Its number, unique within its host.
+    pub worker_id: u64,
+    /// Its process id.
+    pub pid: u32,
+    /// Its exit status, unless somebody else took that.
+    pub exit: Option<Exit>,
+    /// Whether this host killed it.
+    pub killed: bool,
+}
+
+impl WorkerExit {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.exit == Some(Exit::Code(0))
+    }
+}
