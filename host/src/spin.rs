@@ -1,8 +1,9 @@
 //! Whether to poll for a reply before sleeping, and for how long.
 //!
 //! A wake-up across CPUs costs tens of microseconds, a poll that fails costs its length in CPU time. So
-//! nobody polls while CPUs are short, and a function whose polls keep failing is polled for more and more
-//! rarely.
+//! nobody polls while every CPU has a call already, and a function whose polls keep failing is polled for
+//! more and more rarely. Whoever polls for longer than a small call takes offers its CPU to others: the other
+//! side may be waiting for that very one, and a switch between two who are awake costs little.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -45,11 +46,11 @@ thread_local! {
     };
 }
 
-/// Whether both sides of a call that this thread is about to publish may poll: there is a CPU for each, and
-/// no other call on this thread that the polling would delay.
+/// Whether both sides of a call that this thread is about to publish may poll: not every CPU has a call, and
+/// there is no other call on this thread that the polling would delay.
 pub(crate) fn may_poll() -> bool {
     let place = PLACE.with(|place| *place);
-    PUBLISHED[place].load(Ordering::Relaxed) == 0 && BUSY.load(Ordering::Relaxed) + 1 < *CPUS
+    PUBLISHED[place].load(Ordering::Relaxed) == 0 && BUSY.load(Ordering::Relaxed) < *CPUS
 }
 
 /// For how many microseconds the worker may poll for the call after one that may be polled for.

@@ -112,10 +112,10 @@ impl InFlight {
     /// Polls for the reply, only in the poll that published the call: for longer it would hold up the
     /// other tasks of this thread.
     fn look_for_a_while(&self) -> bool {
-        const LOOKS_PER_CLOCK: u32 = 64;
+        const LOOKS: u32 = 64;
         let until = self.published + spin::POLL_MAX;
         loop {
-            for _ in 0..LOOKS_PER_CLOCK {
+            for _ in 0..LOOKS {
                 if self.worker.peek(self.id) {
                     return true;
                 }
@@ -124,6 +124,8 @@ impl InFlight {
             if Instant::now() >= until {
                 return false;
             }
+            // The worker may be waiting for this very CPU.
+            std::thread::yield_now();
         }
     }
 

@@ -94,6 +94,8 @@ impl WorkerSlot {
             if now >= *until.get_or_insert_with(|| now + linger) {
                 return false;
             }
+            // The host may be waiting for this very CPU.
+            std::thread::yield_now();
         }
     }
 

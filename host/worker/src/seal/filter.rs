@@ -116,6 +116,11 @@ fn common() -> Vec<Rule> {
             &[],
             "a timed wait goes on after the process was stopped and continued",
         ),
+        rule(
+            libc::SYS_sched_yield,
+            &[],
+            "whoever polls lets others have the CPU",
+        ),
         rule(libc::SYS_exit, &[], "the end"),
         rule(libc::SYS_exit_group, &[], "the end"),
         rule(
