@@ -1,17 +1,19 @@
 //! The guests, and hosts for them as an ordinary program builds them.
 
 use anyhow::Result;
-use stockade::{HostBuilder, Limiter, Module};
+use stockade::{HostBuilder, Limiter, Module, Retire};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) const HELLO: &[u8] = stockade::include_guest!("hello");
 pub(crate) const PROBE: &[u8] = stockade::include_guest!("probe");
 
-/// Default settings, but for permits: each host has its own, so that none waits for another's calls.
+/// Default settings, but for permits and retirement: each host has permits of its own, so that none waits for
+/// another's calls, and workers stay, because ten thousand calls are over in some milliseconds.
 pub(crate) fn host(guest: &[u8], workers: usize) -> HostBuilder {
     stockade::Host::builder(Module::from_bytes(guest))
         .workers(workers)
         .limiter(Limiter::new(workers))
+        .retire(Retire::never())
 }
 
 /// The runtime of a small program.
