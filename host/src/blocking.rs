@@ -1,5 +1,7 @@
 //! The same, for threads that may wait: no runtime is needed.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,6 +48,18 @@ impl Host {
         park::block_on(self.0.try_run_sync(function, args))
     }
 
+    /// Calls a function once for each input, and gives the results in their order. See
+    /// [`crate::Host::map`].
+    pub fn map<F, A, R, I>(&self, function: F, inputs: I) -> Map<A, R, I::IntoIter>
+    where
+        F: Function<A, R>,
+        A: Serialize,
+        R: DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        Map(self.0.map(function, inputs))
+    }
+
     /// Starts workers until `n` are ready.
     ///
     /// # Errors
@@ -75,5 +89,35 @@ impl Host {
 impl From<crate::Host> for Host {
     fn from(host: crate::Host) -> Self {
         Self(host)
+    }
+}
+
+/// Results in the order of their inputs, made by [`Host::map`]. Each `next` waits.
+#[derive(Debug)]
+#[must_use = "iterators are lazy"]
+pub struct Map<A, R, I>(crate::Map<A, R, I>);
+
+impl<A, R, I> Map<A, R, I> {
+    /// See [`crate::Map::in_flight`].
+    pub fn in_flight(self, calls: usize) -> Self {
+        Self(self.0.in_flight(calls))
+    }
+
+    /// See [`crate::Map::timeout`].
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self(self.0.timeout(timeout))
+    }
+}
+
+impl<A, R, I> Iterator for Map<A, R, I>
+where
+    A: Serialize,
+    R: DeserializeOwned,
+    I: Iterator<Item = A>,
+{
+    type Item = Result<R, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        park::block_on(self.0.next())
     }
 }

@@ -14,6 +14,7 @@ use crate::config::{CacheDir, Config};
 use crate::function::Function;
 use crate::hold::Shared;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
+use crate::map::{Map, MapUnordered};
 use crate::pool::Pool;
 use crate::{Error, Limiter, Module, Retire, ShutdownReport, Stats, Wasi, assemble, functions};
 
@@ -84,6 +85,38 @@ impl Host {
         R: DeserializeOwned,
     {
         self.call(function, args).without_waiting().into_running()
+    }
+
+    /// Calls a function once for each item of `inputs`, a tuple of its arguments, and gives the results in the
+    /// order of the inputs.
+    ///
+    /// The inputs are taken as they are needed: some more than there are workers are under way at any time,
+    /// see [`Map::in_flight`]. Each item is a call of its own: it takes its permit and its place in the line,
+    /// runs under the state rule, and fails by itself. Dropping the stream stops what is under way and takes
+    /// no more inputs. A function that does not exist, or of other types, is the stream's only item.
+    pub fn map<F, A, R, I>(&self, function: F, inputs: I) -> Map<A, R, I::IntoIter>
+    where
+        F: Function<A, R>,
+        A: Serialize,
+        R: DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        Map::new(&self.0, &function, inputs.into_iter())
+    }
+
+    /// The same as [`Self::map`], with the results in the order in which they come.
+    pub fn map_unordered<F, A, R, I>(
+        &self,
+        function: F,
+        inputs: I,
+    ) -> MapUnordered<A, R, I::IntoIter>
+    where
+        F: Function<A, R>,
+        A: Serialize,
+        R: DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        MapUnordered::new(&self.0, &function, inputs.into_iter())
     }
 
     /// Starts workers until `n` are ready for a call or have one.

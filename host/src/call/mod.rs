@@ -24,15 +24,22 @@ use crate::{Error, Limiter};
 #[derive(Debug)]
 pub struct Call<A, R>(Running<A, R>);
 
+/// The place of the function that is meant, if it takes and gives these types.
+pub(crate) fn find<A, R>(shared: &Shared, function: &impl Function<A, R>) -> Result<usize, Error> {
+    let (index, entry) = shared.pool.functions.find(function.name()?)?;
+    entry.check::<A, R>()?;
+    Ok(index)
+}
+
 impl<A, R> Call<A, R> {
     pub(crate) fn new(shared: &Arc<Shared>, function: impl Function<A, R>, args: A) -> Self {
+        Self::of(shared, find::<A, R>(shared, &function), args)
+    }
+
+    /// A call of a function that [`find`] found.
+    pub(crate) fn of(shared: &Arc<Shared>, function: Result<usize, Error>, args: A) -> Self {
         let pool = &shared.pool;
-        let known = function.name().and_then(|name| {
-            let (index, entry) = pool.functions.find(name)?;
-            entry.check::<A, R>()?;
-            Ok(index)
-        });
-        let (function, step) = match known {
+        let (function, step) = match function {
             Ok(index) => (index, Step::Begin),
             Err(error) => (usize::MAX, Step::Failed(Some(error))),
         };

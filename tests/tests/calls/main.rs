@@ -8,6 +8,7 @@ mod claims;
 mod echoes;
 mod forms;
 mod limits;
+mod maps;
 mod names;
 mod payloads;
 mod programs;
