@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::function::Function;
-use crate::{Error, Module, ShutdownReport, Stats, functions, park};
+use crate::{Error, Module, ShutdownReport, Stats, Timings, functions, park};
 
 /// A [`crate::Host`] whose methods wait. Never use it on a thread of an async runtime: it holds up every
 /// task there.
@@ -79,7 +79,18 @@ impl Host {
         self.0.functions()
     }
 
-    /// A look at the workers and the queue.
+    /// How long calls took. See [`crate::Host::timings`].
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.0.timings()
+    }
+
+    /// Forgets all timings.
+    pub fn reset_timings(&self) {
+        self.0.reset_timings();
+    }
+
+    /// A look at the workers, the calls and the queue.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.stats()

@@ -16,7 +16,9 @@ use crate::hold::Shared;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::map::{Map, MapUnordered};
 use crate::pool::Pool;
-use crate::{Error, Limiter, Module, Retire, ShutdownReport, Stats, Wasi, assemble, functions};
+use crate::{
+    Error, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Wasi, assemble, functions,
+};
 
 /// A handle to one module's pool of worker processes.
 ///
@@ -149,7 +151,18 @@ impl Host {
         self.0.pool.functions.list()
     }
 
-    /// A look at the workers and the queue.
+    /// How long calls took, as distributions.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.0.pool.tally.timings()
+    }
+
+    /// Forgets all timings.
+    pub fn reset_timings(&self) {
+        self.0.pool.tally.reset_timings();
+    }
+
+    /// A look at the workers, the calls and the queue, and at what has become of them so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.pool.stats()

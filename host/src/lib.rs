@@ -56,6 +56,7 @@ mod signature;
 mod spin;
 mod stats;
 mod supervisor;
+mod timings;
 mod wasi;
 
 pub use call::{Call, Running};
@@ -70,8 +71,9 @@ pub use map::{Map, MapUnordered};
 pub use module::Module;
 pub use report::{ShutdownReport, WorkerExit};
 pub use retire::Retire;
-pub use stats::{Stats, WorkerCounts, WorkerState, WorkerStats};
+pub use stats::{CallCounts, FailureCounts, Stats, WorkerCounts, WorkerState, WorkerStats};
 pub use stockade_guest::Bytes;
+pub use timings::{Timing, Timings};
 pub use wasi::{Clock, Output, Wasi};
 
 /// The bytes of a guest that this crate's build script built with `stockade_build::guest`, as a

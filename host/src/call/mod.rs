@@ -54,6 +54,7 @@ impl<A, R> Call<A, R> {
             deadline: None,
             limiter: None,
             begun: None,
+            counted: false,
             timer: None,
             waiting: None,
             watch: None,

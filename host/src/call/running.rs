@@ -20,7 +20,9 @@ use crate::handle;
 use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
-use crate::pool::{Budget, CloseWatch, InFlight, Lease, Outcome, Pool, WaitWorker, Worker};
+use crate::pool::{
+    Budget, CallEnd, CloseWatch, InFlight, Lease, Outcome, Pool, WaitWorker, Worker,
+};
 use crate::supervisor::Timer;
 use crate::{Cause, Error, Limiter, Trap, codec};
 
@@ -43,6 +45,8 @@ pub struct Running<A, R> {
     pub(super) deadline: Option<Instant>,
     pub(super) limiter: Option<Limiter>,
     pub(super) begun: Option<Instant>,
+    /// Whether it is counted as submitted, and not yet as ended.
+    pub(super) counted: bool,
     pub(super) timer: Option<Timer>,
     pub(super) waiting: Option<Waiting>,
     pub(super) watch: Option<CloseWatch>,
@@ -99,6 +103,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if !this.counted {
+            this.counted = true;
+            this.hold.pool().tally.submitted();
+        }
         let result = loop {
             match this.advance(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -108,6 +116,11 @@ where
             }
         };
         this.end();
+        let how = result
+            .as_ref()
+            .map_or_else(CallEnd::of, |_| CallEnd::Finished);
+        this.hold.pool().tally.ended(how);
+        this.counted = false;
         Poll::Ready(result)
     }
 }
@@ -184,6 +197,8 @@ where
             Err(place) => {
                 self.step = Step::Worker(Some(permit), place);
                 if !self.may_wait && self.hold.pool().starts_for_everybody() {
+                    // It waits all the same, if not in line.
+                    self.waiting = Waiting::begin(self.hold.pool()).ok();
                     return Ok(());
                 }
                 self.begin_waiting(self.hold.pool().waiting.load(Ordering::Relaxed))
@@ -274,7 +289,14 @@ where
         let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
             unreachable!("only a call in flight has an outcome")
         };
-        let function = self.hold.pool().functions.entry(self.function);
+        let pool = self.hold.pool();
+        let queue = self.begun.map_or(Duration::ZERO, |begun| {
+            in_flight.published().saturating_duration_since(begun)
+        });
+        if !matches!(outcome, Outcome::Retry { .. }) {
+            in_flight.time(&pool.tally, queue);
+        }
+        let function = pool.functions.entry(self.function);
         match outcome {
             Outcome::Failed { failure, stderr } => {
                 Err(self.failure(&in_flight, function, failure, stderr))
@@ -408,6 +430,9 @@ impl<A, R> Running<A, R> {
 impl<A, R> Drop for Running<A, R> {
     fn drop(&mut self) {
         let Some(detach) = self.detach.take().filter(|_| self.is_under_way()) else {
+            if self.counted {
+                self.pool().tally.ended(CallEnd::Cancelled);
+            }
             return;
         };
         detach(Running {
@@ -421,6 +446,7 @@ impl<A, R> Drop for Running<A, R> {
             deadline: self.deadline,
             limiter: self.limiter.take(),
             begun: self.begun,
+            counted: std::mem::take(&mut self.counted),
             timer: self.timer.take(),
             waiting: self.waiting.take(),
             watch: self.watch.take(),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stockade_guest::__private::share;
 use stockade_wire::message::Failure;
 use stockade_wire::slot::machine::StopReason;
 use stockade_wire::slot::{Disbelief, INLINE_REPLY};
 
-use super::{Pool, Worker};
+use super::{Pool, Tally, Worker};
 use crate::error::Exit;
 use crate::spin;
 
@@ -20,6 +20,8 @@ pub(crate) struct InFlight {
     id: u64,
     published: Instant,
     may_poll: bool,
+    /// The reply was there within the first poll.
+    quick: bool,
     over: bool,
 }
 
@@ -74,12 +76,20 @@ impl InFlight {
             id,
             published,
             may_poll,
+            quick: false,
             over: false,
         }
     }
 
     pub(crate) fn worker(&self) -> &Arc<Worker> {
         &self.worker
+    }
+
+    /// Notes how long the call took, after it had waited for `queue`.
+    pub(crate) fn time(&self, tally: &Tally, queue: Duration) {
+        if let Some(weight) = Tally::weight(self.id, self.quick) {
+            tally.timed(queue, self.published.elapsed(), weight);
+        }
     }
 
     pub(crate) fn published(&self) -> Instant {
@@ -95,6 +105,7 @@ impl InFlight {
         let luck = &pool.functions.entry(function).luck;
         if std::mem::take(&mut self.may_poll) && luck.try_it() {
             if self.look_for_a_while() {
+                self.quick = true;
                 luck.hit()
             } else {
                 luck.miss()

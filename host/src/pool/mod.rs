@@ -4,6 +4,7 @@ mod closing;
 mod ends;
 mod health;
 mod in_flight;
+mod tally;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +21,7 @@ use stockade_wire::sys::fork;
 pub(crate) use closing::CloseWatch;
 pub(crate) use ends::EndReason;
 pub(crate) use in_flight::{InFlight, Outcome};
+pub(crate) use tally::{CallEnd, Tally};
 pub(crate) use worker::{Budget, Worker};
 
 use self::closing::Closing;
@@ -52,6 +54,7 @@ pub(crate) struct Pool {
     pub(crate) supervisor: Membership,
     /// Calls that wait for a permit or a worker.
     pub(crate) waiting: AtomicUsize,
+    pub(crate) tally: Tally,
     recipe: Recipe,
     ends: Ends,
     /// The same as in the state; read without its lock.
@@ -141,6 +144,7 @@ impl Pool {
             functions,
             supervisor,
             waiting: AtomicUsize::new(0),
+            tally: Tally::default(),
             recipe,
             ends: Ends::default(),
             closed: AtomicBool::new(false),
@@ -419,6 +423,7 @@ impl Pool {
         state.idle.retain(|other| other.id != worker.id);
         if state.alive.len() < before {
             self.ends.count(reason);
+            self.tally.add_bytes(worker.bytes());
             if worker.is_leaving() {
                 state.leaving -= 1;
             }
@@ -452,9 +457,13 @@ impl Pool {
 
     pub(crate) fn stats(&self) -> Stats {
         let workers = self.lock().alive.clone();
+        let bytes = workers.iter().map(|worker| worker.bytes());
+        let bytes = bytes.fold(tally::Bytes::default(), |all, one| all + one);
+        let waiting = self.waiting.load(Ordering::Relaxed);
         Stats {
             workers: workers.iter().map(|worker| worker.stats()).collect(),
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting,
+            calls: self.tally.counts(waiting, bytes),
             worker_counts: self.ends.counts(),
         }
     }

@@ -10,6 +10,7 @@ mod forms;
 mod limits;
 mod maps;
 mod names;
+mod numbers;
 mod payloads;
 mod programs;
 mod repository;

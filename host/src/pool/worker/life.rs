@@ -267,6 +267,17 @@ impl Worker {
         }
     }
 
+    /// As the kernel says. Of another process, if this one has just died and its number been given away: a
+    /// figure for people.
+    pub(super) fn peak_resident_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib << 10)
+    }
+
     /// Asked by the thread that reaps: the number is still this process's.
     fn resident_bytes(&self) -> Option<u64> {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;

@@ -30,6 +30,7 @@ use self::life::Life;
 use self::settle::LastWord;
 use self::startup::Startup;
 use super::in_flight::{InFlight, Outcome};
+use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
 use crate::limiter::Permit;
@@ -80,6 +81,7 @@ struct Record {
     accept_within: Duration,
     call: Option<Call>,
     term: life::Term,
+    bytes: Bytes,
     /// What was decided for callers that have not looked yet.
     settled: Vec<(u64, Outcome)>,
     scratch: Vec<u8>,
@@ -136,6 +138,7 @@ impl Worker {
                 accept_within: ACCEPT_WITHIN,
                 call: None,
                 term: life::Term::new(now, pool.config.retire),
+                bytes: Bytes::default(),
                 settled: Vec::new(),
                 scratch: Vec::new(),
                 output_totals: [0; 2],
@@ -204,6 +207,7 @@ impl Worker {
                 .and_then(|limit| CpuClock::start(worker.pid(), limit, published)),
         };
         let term_due = record.term.used(published, &worker.life);
+        record.bytes.to_guest += len as u64;
         record.empty_rings = 0;
         record.release_pages = None;
         record.pages_touched |= len > PAGES_WORTH_RELEASING;
@@ -392,7 +396,13 @@ impl Worker {
         }
     }
 
+    /// What went through it so far.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.lock().bytes
+    }
+
     pub(crate) fn stats(&self) -> WorkerStats {
+        let peak_resident_bytes = self.peak_resident_bytes();
         let record = self.lock();
         let machine = &record.machine;
         let state = match record.startup {
@@ -411,6 +421,7 @@ impl Worker {
             id: self.id,
             pid: self.pid(),
             state,
+            peak_resident_bytes,
         }
     }
 }

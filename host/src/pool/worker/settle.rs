@@ -134,6 +134,7 @@ impl Worker {
                 Outcome::Failed { failure, stderr }
             }
             (Resolution::Reply, LastWord::Reply(head)) => {
+                record.bytes.from_guest += head.len() as u64;
                 record.pages_touched |= head.len() > PAGES_WORTH_RELEASING;
                 Outcome::Reply(self.payload(record, head))
             }
