@@ -162,6 +162,11 @@ pub(crate) fn interleave(rounds: usize, sides: &mut [&mut Side<'_>]) -> Result<(
 pub(crate) struct Samples(Vec<u64>);
 
 impl Samples {
+    /// Durations that were taken outside any turn.
+    pub(crate) fn of(durations: Vec<Duration>) -> Self {
+        Self::new(durations.into_iter().map(nanos).collect())
+    }
+
     fn new(mut samples: Vec<u64>) -> Self {
         samples.sort_unstable();
         Self(samples)

@@ -79,7 +79,11 @@ impl Row {
 
     /// Compares medians.
     pub(crate) fn against(self, baseline: &'static str, samples: &Samples) -> Self {
-        let baseline_value = samples.median() / 1000.0;
+        self.against_figure(baseline, samples.median() / 1000.0)
+    }
+
+    /// Compares with a figure in the row's own unit.
+    pub(crate) fn against_figure(self, baseline: &'static str, baseline_value: f64) -> Self {
         Self {
             baseline: Some(baseline),
             baseline_value: Some(baseline_value),

@@ -167,6 +167,10 @@ macro_rules! stream {
             I: Iterator<Item = A>,
         {
             /// The next result; `None` after the last.
+            #[expect(
+                clippy::should_implement_trait,
+                reason = "named as every stream's method; the type is no iterator"
+            )]
             pub fn next(&mut self) -> impl Future<Output = Option<Result<R, Error>>> {
                 poll_fn(|cx| self.0.poll($place, cx))
             }

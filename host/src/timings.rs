@@ -84,7 +84,6 @@ mod tests {
         assert_eq!(timing.count(), 200);
         let median = timing.quantile(0.5).as_secs_f64();
         assert!((0.0499..0.0502).contains(&median), "{median}");
-        assert!(timing.quantile(1.0) >= timing.max());
         assert!(timing.max() >= Duration::from_millis(100));
     }
 }

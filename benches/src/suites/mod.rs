@@ -6,6 +6,7 @@ mod density;
 mod latency;
 mod payload;
 mod start;
+mod throughput;
 
 use anyhow::Result;
 
@@ -30,6 +31,11 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "payload",
         about: "bytes there and back, next to one copy of them",
         run: payload::run,
+    },
+    Suite {
+        name: "throughput",
+        about: "calls a second, next to the same calls in this process",
+        run: throughput::run,
     },
     Suite {
         name: "start",
