@@ -1,6 +1,7 @@
 //! From a module and settings to a host with its first worker.
 
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
 use stockade_wire::message::{InstanceState, Seal, StopBy, WorkerSetup};
 use stockade_wire::module_info::ModuleInfo;
@@ -15,50 +16,93 @@ use crate::limits::{Hardening, Interrupt, State};
 use crate::pool::{Pool, Recipe, StartError};
 use crate::process::Program;
 use crate::supervisor::Membership;
-use crate::{Error, Host, Module, park};
+use crate::{Error, Host, Inspection, Module, park};
 
 /// Builds a host on this thread.
 pub(crate) fn host(module: &Module, config: Config) -> Result<Host, Error> {
-    build(module, config).map_err(|error| module.blamed(error))
+    build(module, &config).map_err(|error| module.blamed(error))
 }
 
-fn build(module: &Module, config: Config) -> Result<Host, Error> {
-    if !cfg!(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64")
-    )) {
-        return Err(Error::Unsupported {
-            os: std::env::consts::OS,
-            arch: std::env::consts::ARCH,
-        });
+/// Compiles a module on this thread, and runs nothing of it.
+pub(crate) fn inspect(module: &Module, config: Config) -> Result<Inspection, Error> {
+    let parts = Parts::gather(module, &config).map_err(|error| module.blamed(error))?;
+    let begun = Instant::now();
+    let made = artifact::obtain(&Membership::enter()?, &parts.order(&config), &config.cache)
+        .map_err(|error| module.blamed(error))?;
+    let info = described(&made).map_err(|reason| Error::Compile { reason })?;
+    Ok(Inspection::new(
+        info,
+        parts.module.len(),
+        made.code.len(),
+        begun.elapsed(),
+    ))
+}
+
+/// What is needed to compile a module and to start its workers.
+struct Parts {
+    setup: WorkerSetup,
+    program: Arc<Program>,
+    module: Arc<Vec<u8>>,
+}
+
+impl Parts {
+    fn gather(module: &Module, config: &Config) -> Result<Self, Error> {
+        if !cfg!(all(
+            target_os = "linux",
+            any(target_arch = "x86_64", target_arch = "aarch64")
+        )) {
+            return Err(Error::Unsupported {
+                os: std::env::consts::OS,
+                arch: std::env::consts::ARCH,
+            });
+        }
+        config.check()?;
+        let setup = setup(config)?;
+        let program = Arc::new(Program::find(config.worker_program.as_deref())?);
+        let module = module.read(config.limits.module_bytes)?;
+        if config.hardening == Hardening::Insecure {
+            warn_once();
+        }
+        Ok(Self {
+            setup,
+            program,
+            module,
+        })
     }
-    config.check()?;
-    let setup = setup(&config)?;
-    let program = Arc::new(Program::find(config.worker_program.as_deref())?);
-    let bytes = module.read(config.limits.module_bytes)?;
-    if config.hardening == Hardening::Insecure {
-        warn_once();
+
+    fn order<'a>(&'a self, config: &'a Config) -> Order<'a> {
+        Order {
+            program: &self.program,
+            module: &self.module,
+            stop: self.setup.stop,
+            seal: self.setup.seal,
+            limits: &config.limits,
+            spawn_timeout: config.spawn_timeout,
+        }
     }
+}
+
+fn build(module: &Module, config: &Config) -> Result<Host, Error> {
+    let parts = Parts::gather(module, config)?;
+    let Parts { setup, program, .. } = &parts;
+    let order = parts.order(config);
     let supervisor = Membership::enter()?;
-    let order = Order {
-        program: &program,
-        module: &bytes,
-        stop: setup.stop,
-        seal: setup.seal,
-        limits: &config.limits,
-        spawn_timeout: config.spawn_timeout,
-    };
     let made = artifact::obtain(&supervisor, &order, &config.cache)?;
-    match start(&config, supervisor, &program, &setup, &made) {
+    match start(config, supervisor, program, setup, &made) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.
             tracing::warn!(target: "stockade", reason = %Shown(&reason), "a cached artifact was refused; compiling again");
             let supervisor = Membership::enter()?;
             let made = artifact::renew(&supervisor, &order, &config.cache)?;
-            Ok(start(&config, supervisor, &program, &setup, &made)?)
+            Ok(start(config, supervisor, program, setup, &made)?)
         }
         other => Ok(other?),
     }
+}
+
+fn described(made: &Artifact) -> Result<ModuleInfo, String> {
+    serde_json::from_slice(&made.info)
+        .map_err(|error| format!("its description does not decode: {error}"))
 }
 
 /// A pool with one worker that is ready.
@@ -69,9 +113,7 @@ fn start(
     setup: &WorkerSetup,
     made: &Artifact,
 ) -> Result<Host, StartError> {
-    let info: ModuleInfo = serde_json::from_slice(&made.info).map_err(|error| {
-        StartError::Artifact(format!("its description does not decode: {error}"))
-    })?;
+    let info = described(made).map_err(StartError::Artifact)?;
     let recipe = Recipe {
         program: Arc::clone(program),
         artifact: memfd::sealed("stockade-artifact", &made.code)

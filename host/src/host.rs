@@ -17,7 +17,8 @@ use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::map::{Map, MapUnordered};
 use crate::pool::Pool;
 use crate::{
-    Error, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Wasi, assemble, functions,
+    Error, Inspection, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Wasi, assemble,
+    functions,
 };
 
 /// A handle to one module's pool of worker processes.
@@ -312,17 +313,7 @@ impl HostBuilder {
     /// [`Error::Compile`] are about the module; [`Error::Spawn`] about processes; [`Error::Init`] about the
     /// module's own start code; [`Error::Unsupported`] about the system.
     pub async fn build(self) -> Result<Host, Error> {
-        let (sender, result) = oneshot::channel();
-        // Reading, waiting for processes and locking files all block, and there may be no runtime.
-        std::thread::Builder::new()
-            .name("stockade-build".into())
-            .spawn(move || {
-                // A caller that went away drops the host, which kills its workers.
-                let _ = sender.send(self.build_blocking());
-            })?;
-        result
-            .await
-            .unwrap_or_else(|_| Err(std::io::Error::other("building the host panicked").into()))
+        apart(move || self.build_blocking()).await
     }
 
     /// The same as [`Self::build`], on this thread.
@@ -332,4 +323,38 @@ impl HostBuilder {
     pub fn build_blocking(self) -> Result<Host, Error> {
         assemble::host(&self.module, self.config)
     }
+
+    /// Compiles the module, unless the cache has it, and says what it is. No worker is started and none of
+    /// the module's code runs.
+    ///
+    /// # Errors
+    /// As [`Self::build`], but for what is about workers.
+    pub async fn inspect(self) -> Result<Inspection, Error> {
+        apart(move || self.inspect_blocking()).await
+    }
+
+    /// The same as [`Self::inspect`], on this thread.
+    ///
+    /// # Errors
+    /// See [`Self::inspect`].
+    pub fn inspect_blocking(self) -> Result<Inspection, Error> {
+        assemble::inspect(&self.module, self.config)
+    }
+}
+
+/// Does what blocks on a thread of its own: reading, waiting for processes and locking files all do, and there
+/// may be no runtime.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (sender, result) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("stockade-build".into())
+        .spawn(move || {
+            // A caller that went away drops what was made: of a host, that kills its workers.
+            let _ = sender.send(work());
+        })?;
+    result
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::other("building the host panicked").into()))
 }
