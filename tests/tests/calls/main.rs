@@ -11,6 +11,7 @@ mod limits;
 mod maps;
 mod names;
 mod numbers;
+mod parity;
 mod payloads;
 mod programs;
 mod repository;
