@@ -160,6 +160,7 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
         wasi: config.wasi.setup()?,
         seal: match config.hardening {
             Hardening::Default => Seal::Required,
+            Hardening::Strict => Seal::Strict,
             Hardening::Insecure => Seal::None,
         },
     })

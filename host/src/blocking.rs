@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::function::Function;
-use crate::{Error, Module, ShutdownReport, Stats, Timings, functions, park};
+use crate::{Error, Module, ShutdownReport, Stats, Timings, Walls, functions, park};
 
 /// A [`crate::Host`] whose methods wait. Never use it on a thread of an async runtime: it holds up every
 /// task there.
@@ -77,6 +77,12 @@ impl Host {
     #[must_use]
     pub fn functions(&self) -> Vec<functions::Function> {
         self.0.functions()
+    }
+
+    /// What is in force around the workers. See [`crate::Host::walls`].
+    #[must_use]
+    pub fn walls(&self) -> Walls {
+        self.0.walls()
     }
 
     /// How long calls took. See [`crate::Host::timings`].

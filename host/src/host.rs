@@ -17,8 +17,8 @@ use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::map::{Map, MapUnordered};
 use crate::pool::Pool;
 use crate::{
-    Error, Inspection, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Wasi, assemble,
-    functions,
+    Error, Inspection, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Walls, Wasi,
+    assemble, functions,
 };
 
 /// A handle to one module's pool of worker processes.
@@ -150,6 +150,13 @@ impl Host {
     #[must_use]
     pub fn functions(&self) -> Vec<functions::Function> {
         self.0.pool.functions.list()
+    }
+
+    /// What is in force around this host's workers, as the kernel showed it of the first one. Each worker is
+    /// looked at before its first call, and refused when a required wall does not stand.
+    #[must_use]
+    pub fn walls(&self) -> Walls {
+        self.0.pool.walls()
     }
 
     /// How long calls took, as distributions.

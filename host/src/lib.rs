@@ -58,6 +58,7 @@ mod spin;
 mod stats;
 mod supervisor;
 mod timings;
+mod walls;
 mod wasi;
 
 pub use call::{Call, Running};
@@ -76,6 +77,7 @@ pub use retire::Retire;
 pub use stats::{CallCounts, FailureCounts, Stats, WorkerCounts, WorkerState, WorkerStats};
 pub use stockade_guest::Bytes;
 pub use timings::{Timing, Timings};
+pub use walls::{Wall, WallReport, WallState, Walls};
 pub use wasi::{Clock, Output, Wasi};
 
 /// The bytes of a guest that this crate's build script built with `stockade_build::guest`, as a

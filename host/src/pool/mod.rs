@@ -10,7 +10,7 @@ mod worker;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ use crate::fair::{Queue, Ticket};
 use crate::functions::Functions;
 use crate::process::Program;
 use crate::supervisor::{Membership, Timer};
-use crate::{Error, Stats};
+use crate::{Error, Stats, Walls};
 
 /// What a pool needs to start workers.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(crate) struct Pool {
     /// Calls that wait for a permit or a worker.
     pub(crate) waiting: AtomicUsize,
     pub(crate) tally: Tally,
+    /// Of the first worker.
+    walls: OnceLock<Walls>,
     recipe: Recipe,
     ends: Ends,
     /// The same as in the state; read without its lock.
@@ -145,6 +147,7 @@ impl Pool {
             supervisor,
             waiting: AtomicUsize::new(0),
             tally: Tally::default(),
+            walls: OnceLock::new(),
             recipe,
             ends: Ends::default(),
             closed: AtomicBool::new(false),
@@ -353,6 +356,29 @@ impl Pool {
         let mut state = self.lock();
         state.ordered -= 1;
         self.fail_one(state, StartError::Error(Error::Spawn { reason }), why);
+    }
+
+    /// Looks at the walls of a worker that says that it is ready; the error is why it is refused.
+    pub(crate) fn inspect_walls(&self, worker: &Worker) -> Result<(), String> {
+        let walls = Walls::of(
+            worker.pid(),
+            self.recipe.program.path(),
+            self.config.hardening,
+        );
+        match walls.breach() {
+            Some(breach) => Err(breach),
+            None => {
+                // Those of later workers are the same, or they are refused.
+                let _ = self.walls.set(walls);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn walls(&self) -> Walls {
+        let known = self.walls.get().cloned();
+        // A host has had a worker that was ready, or it would not have been built.
+        known.unwrap_or_else(|| Walls::of(0, self.recipe.program.path(), self.config.hardening))
     }
 
     /// It is ready for its first call.

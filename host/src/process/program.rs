@@ -75,6 +75,11 @@ impl Program {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd())
     }
 
+    /// The path it was found under, unless it is the application itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.shown
+    }
+
     /// The path it was found under.
     pub(crate) fn shown(&self) -> std::path::Display<'_> {
         self.shown.display()

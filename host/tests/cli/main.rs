@@ -188,6 +188,24 @@ fn bench_measures() {
 }
 
 #[test]
+fn doctor_says_which_walls_stand() {
+    let said = says(&["doctor"]);
+    assert!(
+        said.contains("system call filter   required  verified"),
+        "{said}"
+    );
+    assert!(said.contains("Hardening::Strict is "), "{said}");
+    let found: serde_json::Value = serde_json::from_str(&says(&["doctor", "--json"])).unwrap();
+    let walls = found["walls"].as_array().unwrap();
+    assert!(
+        walls
+            .iter()
+            .all(|wall| wall["required"] == false || wall["state"] != "missing")
+    );
+    assert!(found["strict"]["available"].is_boolean());
+}
+
+#[test]
 fn help_shows_examples_and_completions_name_the_commands() {
     assert!(says(&["call", "--help"]).contains("stockade call guest.wasm fib 32"));
     for shell in ["bash", "zsh", "fish"] {

@@ -108,6 +108,8 @@ pub enum InstanceState {
 pub enum Seal {
     /// Everything that the process does not need is given up, or it does not start.
     Required,
+    /// The same, and Landlock must be there.
+    Strict,
     /// Nothing is given up beyond what costs nothing.
     None,
 }

@@ -22,7 +22,7 @@ use stockade_wire::slot::{Idle, ReplyKind, Request, WorkerSlot};
 
 use crate::config::InstanceLimits;
 use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, World};
-use crate::seal::Sealing;
+use crate::seal::{Landlock, Sealing};
 use crate::{process, seal, signals};
 
 /// What a sleep that belongs to no call is told to look out for: no call ever has this number.
@@ -77,10 +77,11 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;
     signals::stop_with(runtime.engine()).map_err(setup)?;
     let sealing = match told.seal {
-        Seal::Required => {
-            Some(Sealing::worker(assignment, limits, eventfd.as_fd()).map_err(setup)?)
-        }
         Seal::None => None,
+        Seal::Required | Seal::Strict => {
+            let landlock = Landlock::of(told.seal);
+            Some(Sealing::worker(assignment, limits, eventfd.as_fd(), landlock).map_err(setup)?)
+        }
     };
 
     let slot = WorkerSlot::new(told.geometry, request, reply, eventfd)

@@ -3,7 +3,9 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use stockade::{BrokenWorkerError, Error, Host, HostBuilder, Limiter, Module, WorkerState};
+use stockade::{
+    BrokenWorkerError, Error, Hardening, Host, HostBuilder, Limiter, Module, WorkerState,
+};
 use stockade_tests::{BOUND, eventually, eventually_async, guest, host_of};
 
 /// A call that has no answer by then never gets one.
@@ -28,6 +30,8 @@ pub(crate) fn hostile(what: &str) -> HostBuilder {
     Host::builder(Module::from_bytes(what))
         .worker_program(env!("CARGO_BIN_EXE_hostile"))
         .no_cache()
+        // It builds no walls, and would be refused for that.
+        .hardening(Hardening::Insecure)
         .limiter(Limiter::new(64))
         .workers(1)
 }

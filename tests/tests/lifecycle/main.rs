@@ -23,3 +23,4 @@ mod slot_memory;
 mod steps;
 mod stopping;
 mod storm;
+mod walls;

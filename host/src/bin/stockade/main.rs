@@ -3,6 +3,7 @@
 
 mod bench;
 mod call;
+mod doctor;
 mod inspect;
 mod json;
 mod options;
@@ -34,6 +35,8 @@ enum Command {
     Compile(inspect::Compile),
     /// Measure how fast a function can be called
     Bench(bench::Bench),
+    /// Say which walls this machine offers
+    Doctor(doctor::Doctor),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.run(),
         Command::Compile(compile) => compile.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "stockade", &mut script);

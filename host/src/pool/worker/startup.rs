@@ -78,7 +78,12 @@ impl Worker {
                 record.startup = Startup::Loaded { until, since };
                 return true;
             }
-            (Ok(WorkerMessage::Ready), startup) => {
+            (Ok(WorkerMessage::Ready), startup) => 'refused: {
+                if let Some(pool) = self.pool.upgrade()
+                    && let Err(breach) = pool.inspect_walls(self)
+                {
+                    break 'refused self.cannot_start(breach);
+                }
                 if let Startup::Loaded { since, .. } = startup {
                     let slack = since.elapsed().saturating_mul(START_CODE_SLACK);
                     record.accept_within = ACCEPT_WITHIN.max(slack);

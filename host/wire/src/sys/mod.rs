@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod doorbell;
 pub mod fork;
 pub mod huge;
+pub mod landlock;
 pub mod mapping;
 pub mod memfd;
 pub mod packet;

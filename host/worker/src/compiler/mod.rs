@@ -19,7 +19,7 @@ use wasmtime::Engine;
 use crate::compiled::Compiled;
 use crate::config::for_compiler;
 use crate::process;
-use crate::seal::Sealing;
+use crate::seal::{Landlock, Sealing};
 
 /// Why there is no artifact, and what to do.
 pub type Refusal = (CompileRefusal, String);
@@ -71,10 +71,12 @@ fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
     let engine = engine(told.stop)?;
     process::tell(&CompilerMessage::Identity(identity::of(&engine, told.stop)));
     let sealing = match told.seal {
-        Seal::Required => {
-            Some(Sealing::compiler(assignment, told.cpu_time, artifact.as_fd()).map_err(setup)?)
-        }
         Seal::None => None,
+        Seal::Required | Seal::Strict => {
+            let landlock = Landlock::of(told.seal);
+            let artifact = artifact.as_fd();
+            Some(Sealing::compiler(assignment, told.cpu_time, artifact, landlock).map_err(setup)?)
+        }
     };
     let bytes = read(module, told.module_bytes)
         .map_err(|error| setup(format!("cannot read the module: {error}")))?;

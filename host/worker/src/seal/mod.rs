@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use rustix::process::DumpableBehavior;
+use stockade_wire::message::Seal;
 use stockade_wire::role::Assignment;
 
 use crate::config::InstanceLimits;
@@ -73,13 +74,14 @@ impl Sealing {
         assignment: Assignment,
         limits: InstanceLimits,
         eventfd: BorrowedFd<'_>,
+        landlock: Landlock,
     ) -> Result<Self, Breach> {
         let rules = filter::worker(Fds {
             eventfd: eventfd.as_raw_fd(),
             pagemap: filter::pagemap_fd(),
         });
         let ceilings = limits::worker(limits.memory_bytes).or_breach("memory limit")?;
-        Self::begin(assignment, &rules, &ceilings, 0)
+        Self::begin(assignment, &rules, &ceilings, 0, landlock)
     }
 
     /// Begins to seal a compiler whose engine has been made.
@@ -87,10 +89,12 @@ impl Sealing {
         assignment: Assignment,
         cpu_time: Duration,
         artifact: BorrowedFd<'_>,
+        landlock: Landlock,
     ) -> Result<Self, Breach> {
         let rules = filter::compiler(artifact.as_raw_fd());
         let ceilings = limits::compiler(cpu_time);
-        Self::begin(assignment, &rules, &ceilings, limits::ARTIFACT_BYTES_MAX)
+        let file_bytes_max = limits::ARTIFACT_BYTES_MAX;
+        Self::begin(assignment, &rules, &ceilings, file_bytes_max, landlock)
     }
 
     fn begin(
@@ -98,6 +102,7 @@ impl Sealing {
         rules: &[Rule],
         ceilings: &[limits::Ceiling],
         file_bytes_max: u64,
+        landlock: Landlock,
     ) -> Result<Self, Breach> {
         let filter = filter::compile(rules).or_breach("system call filter")?;
         // A C library may prepare for these with calls that the filter forbids.
@@ -112,7 +117,10 @@ impl Sealing {
         identity::drop_capabilities().or_breach("no capabilities")?;
         limits::apply(ceilings).or_breach("resource limits")?;
         rustix::thread::set_no_new_privs(true).or_breach("no new privileges")?;
-        landlock().or_breach("landlock")?;
+        let enforced = restrict_files().or_breach("landlock")?;
+        if !enforced && landlock == Landlock::Required {
+            return Err(Breach::new("landlock", "this kernel has none"));
+        }
         Ok(Self {
             filter,
             file_bytes_max,
@@ -126,8 +134,26 @@ impl Sealing {
     }
 }
 
-/// Handles every right that the kernel knows, and grants none.
-fn landlock() -> Result<(), landlock::RulesetError> {
+/// What a kernel without Landlock means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Landlock {
+    /// The filter stands alone.
+    IfThere,
+    /// The process does not start.
+    Required,
+}
+
+impl Landlock {
+    pub(crate) fn of(seal: Seal) -> Self {
+        match seal {
+            Seal::Strict => Self::Required,
+            Seal::Required | Seal::None => Self::IfThere,
+        }
+    }
+}
+
+/// Handles every right that the kernel knows, and grants none. Returns whether it knows any.
+fn restrict_files() -> Result<bool, landlock::RulesetError> {
     let newest = ABI::V10;
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(newest))?
@@ -135,8 +161,9 @@ fn landlock() -> Result<(), landlock::RulesetError> {
         .scope(Scope::from_all(newest))?
         .create()?
         .restrict_self()?;
-    if status.ruleset == RulesetStatus::NotEnforced {
+    let enforced = status.ruleset != RulesetStatus::NotEnforced;
+    if !enforced {
         process::complain("this kernel has no Landlock; the system call filter stands alone");
     }
-    Ok(())
+    Ok(enforced)
 }

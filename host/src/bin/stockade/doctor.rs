@@ -1,0 +1,90 @@
+//! `stockade doctor`
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use serde_json::json;
+use stockade::{Hardening, Host, Module, WallState, Walls};
+
+use crate::options::print;
+
+/// Say which walls this machine offers: each is looked at around a real worker.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub(crate) fn run(self) -> Result<()> {
+        let walls = walls(Hardening::Default)?;
+        let strict = walls_or_reason(Hardening::Strict);
+        let text = if self.json {
+            format!("{:#}\n", as_json(&walls, strict.as_deref()))
+        } else {
+            as_text(&walls, strict.as_deref())
+        };
+        print(text.as_bytes())
+    }
+}
+
+/// Around a worker of a module that does nothing.
+fn walls(hardening: Hardening) -> Result<Walls, stockade::Error> {
+    let host = Host::builder(Module::from_wat("(module)"))
+        .no_cache()
+        .workers(1)
+        .hardening(hardening)
+        .build_blocking()?;
+    Ok(host.walls())
+}
+
+/// Why there is none, if there is none.
+fn walls_or_reason(hardening: Hardening) -> Option<String> {
+    walls(hardening).err().map(|error| error.to_string())
+}
+
+fn shown(state: &WallState) -> (&'static str, &str) {
+    match state {
+        WallState::Verified => ("verified", ""),
+        WallState::Claimed => ("claimed", ""),
+        WallState::Missing { reason } => ("missing", reason),
+        _ => ("unknown", ""),
+    }
+}
+
+fn as_json(walls: &Walls, strict: Option<&str>) -> serde_json::Value {
+    let each = walls.walls.iter().map(|report| {
+        let (state, reason) = shown(&report.state);
+        json!({
+            "wall": report.wall.to_string(),
+            "required": report.required,
+            "state": state,
+            "reason": Some(reason).filter(|reason| !reason.is_empty()),
+        })
+    });
+    json!({
+        "walls": each.collect::<Vec<_>>(),
+        "strict": { "available": strict.is_none(), "reason": strict },
+    })
+}
+
+fn as_text(walls: &Walls, strict: Option<&str>) -> String {
+    let mut text = String::new();
+    for report in &walls.walls {
+        let (state, reason) = shown(&report.state);
+        let required = if report.required { "required" } else { "extra" };
+        let line = format!("{:<20} {required:<9} {state:<9} {reason}", report.wall);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let strict = match strict {
+        None => "available".to_owned(),
+        Some(reason) => format!("not available: {reason}"),
+    };
+    let _ = writeln!(text, "\nHardening::Strict is {strict}");
+    text.push_str(
+        "\nverified: read from the kernel about a worker; claimed: the worker builds it, and does not start without it\n",
+    );
+    text
+}

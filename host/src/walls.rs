@@ -1,0 +1,395 @@
+//! What is really in force around a worker, as the kernel says.
+//!
+//! A worker builds its own walls, and a worker that was taken over would say that it had. So what can be read
+//! about a process from outside is read by the host, for every worker, before that gets its first call.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use stockade_wire::sys::landlock;
+
+use crate::limits::Hardening;
+
+/// One layer of isolation around a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wall {
+    /// It can gain no privileges by executing a program.
+    NoNewPrivileges,
+    /// A list of the few system calls that it may make; any other ends it.
+    SystemCallFilter,
+    /// It has no capabilities.
+    NoCapabilities,
+    /// No core dumps, no new processes, no new descriptors.
+    ResourceLimits,
+    /// Other processes of its user cannot look into it.
+    NotDumpable,
+    /// It has one thread.
+    OneThread,
+    /// Nothing of the application's environment is left.
+    Environment,
+    /// It dies with its host.
+    DeathString,
+    /// It has proved that dropping an instance resets its memory.
+    ResetProof,
+    /// Landlock: no file, no TCP, no signal to others.
+    Landlock,
+    /// It runs as a user of its own.
+    OwnUser,
+    /// Its own view of users.
+    UserNamespace,
+    /// Its own network, with nothing in it.
+    NetworkNamespace,
+    /// Its own System V and POSIX message queues and shared memory.
+    IpcNamespace,
+    /// Its own view of the file system.
+    MountNamespace,
+    /// Its own host name.
+    UtsNamespace,
+    /// Its own view of processes.
+    PidNamespace,
+    /// A control group of its own.
+    Cgroup,
+}
+
+/// How a wall is known to stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WallState {
+    /// The host has read it from the kernel.
+    Verified,
+    /// The worker builds it and would not have started without it; the kernel does not show it.
+    Claimed,
+    /// It does not stand.
+    Missing {
+        /// Why, and what would help.
+        reason: String,
+    },
+}
+
+/// One wall of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WallReport {
+    /// Which.
+    pub wall: Wall,
+    /// Whether a worker without it is refused.
+    pub required: bool,
+    /// How it is known to stand.
+    pub state: WallState,
+}
+
+/// What is in force around the workers of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Walls {
+    /// The program that workers run.
+    pub program: PathBuf,
+    /// What was asked for.
+    pub hardening: Hardening,
+    /// Every wall that this crate knows of, the required ones first.
+    pub walls: Vec<WallReport>,
+}
+
+impl Wall {
+    /// All of them, in the order of [`Walls::walls`].
+    const ALL: [Self; 18] = [
+        Self::NoNewPrivileges,
+        Self::SystemCallFilter,
+        Self::NoCapabilities,
+        Self::ResourceLimits,
+        Self::NotDumpable,
+        Self::OneThread,
+        Self::Environment,
+        Self::DeathString,
+        Self::ResetProof,
+        Self::Landlock,
+        Self::OwnUser,
+        Self::UserNamespace,
+        Self::NetworkNamespace,
+        Self::IpcNamespace,
+        Self::MountNamespace,
+        Self::UtsNamespace,
+        Self::PidNamespace,
+        Self::Cgroup,
+    ];
+
+    fn is_required(self, hardening: Hardening) -> bool {
+        match (hardening, self) {
+            (Hardening::Insecure, _) => false,
+            (Hardening::Strict, Self::Landlock) => true,
+            (
+                _,
+                Self::NoNewPrivileges
+                | Self::SystemCallFilter
+                | Self::NoCapabilities
+                | Self::ResourceLimits
+                | Self::NotDumpable
+                | Self::OneThread
+                | Self::Environment
+                | Self::DeathString
+                | Self::ResetProof,
+            ) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NoNewPrivileges => "no new privileges",
+            Self::SystemCallFilter => "system call filter",
+            Self::NoCapabilities => "no capabilities",
+            Self::ResourceLimits => "resource limits",
+            Self::NotDumpable => "not dumpable",
+            Self::OneThread => "one thread",
+            Self::Environment => "empty environment",
+            Self::DeathString => "death with the host",
+            Self::ResetProof => "reset proof",
+            Self::Landlock => "landlock",
+            Self::OwnUser => "own user",
+            Self::UserNamespace => "user namespace",
+            Self::NetworkNamespace => "network namespace",
+            Self::IpcNamespace => "ipc namespace",
+            Self::MountNamespace => "mount namespace",
+            Self::UtsNamespace => "uts namespace",
+            Self::PidNamespace => "pid namespace",
+            Self::Cgroup => "cgroup",
+        })
+    }
+}
+
+impl Walls {
+    /// Looks at a worker that says that it is ready.
+    pub(crate) fn of(pid: u32, program: &Path, hardening: Hardening) -> Self {
+        let kernel = Kernel::about(pid);
+        let report = |wall: Wall| WallReport {
+            wall,
+            required: wall.is_required(hardening),
+            state: kernel.state(wall, hardening),
+        };
+        let mut walls: Vec<_> = Wall::ALL.into_iter().map(report).collect();
+        walls.sort_by_key(|wall| !wall.required);
+        Self {
+            program: program.to_owned(),
+            hardening,
+            walls,
+        }
+    }
+
+    /// How this wall is known to stand.
+    #[must_use]
+    pub fn state(&self, wall: Wall) -> Option<&WallState> {
+        let found = self.walls.iter().find(|report| report.wall == wall);
+        found.map(|report| &report.state)
+    }
+
+    /// The first required wall that does not stand, in words.
+    pub(crate) fn breach(&self) -> Option<String> {
+        self.walls.iter().find_map(|report| match &report.state {
+            WallState::Missing { reason } if report.required => Some(format!(
+                "the wall `{}` does not stand around a worker: {reason}",
+                report.wall
+            )),
+            _ => None,
+        })
+    }
+}
+
+/// What the kernel shows about a process, read once.
+struct Kernel {
+    pid: u32,
+    status: String,
+    limits: String,
+    own_status: String,
+    /// Whom its files in /proc belong to: root, when nobody else may look into it.
+    shown_owner: Option<u32>,
+}
+
+impl Kernel {
+    fn about(pid: u32) -> Self {
+        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+        Self {
+            pid,
+            status: read(format!("/proc/{pid}/status")),
+            limits: read(format!("/proc/{pid}/limits")),
+            own_status: read("/proc/self/status".into()),
+            shown_owner: fs::metadata(format!("/proc/{pid}/status"))
+                .ok()
+                .map(|m| m.uid()),
+        }
+    }
+
+    fn state(&self, wall: Wall, hardening: Hardening) -> WallState {
+        // Where /proc hides processes that cannot be looked into, there is only the worker's word.
+        let hidden = self.status.is_empty() && self.limits.is_empty();
+        let is = |holds: bool, reason: &str| match holds {
+            true => WallState::Verified,
+            false if hidden => claimed(hardening),
+            false => missing(reason),
+        };
+        let uid = self.numbers("Uid:").first().copied();
+        match wall {
+            Wall::NoNewPrivileges => is(
+                self.numbers("NoNewPrivs:") == [1],
+                "the kernel does not show it",
+            ),
+            Wall::SystemCallFilter => is(
+                self.numbers("Seccomp:") == [2] && self.has_a_filter_of_its_own(),
+                "the kernel shows no filter of its own: seccomp must be allowed, as it is by default in containers",
+            ),
+            Wall::NoCapabilities => is(
+                ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"]
+                    .iter()
+                    .all(|set| {
+                        self.text(set)
+                            .is_some_and(|bits| bits.bytes().all(|b| b == b'0'))
+                    }),
+                "the kernel shows some",
+            ),
+            Wall::ResourceLimits => is(
+                ["Max core file size", "Max processes", "Max open files"]
+                    .iter()
+                    .all(|name| self.hard_limit(name) == Some("0")),
+                "the kernel shows higher ones",
+            ),
+            // To root everything of root's looks the same.
+            Wall::NotDumpable if uid == Some(0) => claimed(hardening),
+            Wall::NotDumpable => is(
+                self.shown_owner == Some(0),
+                "its files in /proc belong to its user",
+            ),
+            Wall::OneThread => is(self.numbers("Threads:") == [1], "the kernel shows more"),
+            Wall::Environment | Wall::DeathString | Wall::ResetProof => claimed(hardening),
+            Wall::Landlock => match landlock::abi() {
+                Some(_) => claimed(hardening),
+                None => missing(
+                    "this kernel has no Landlock, or it is not in its list of security modules (`lsm=landlock,…`)",
+                ),
+            },
+            Wall::OwnUser => {
+                let ours = numbers(&self.own_status, "Uid:").first().copied();
+                is(
+                    uid.is_some() && uid != ours,
+                    "it runs as the host's user: hosts that are started as root give workers one of their own",
+                )
+            }
+            Wall::UserNamespace => self.namespace("user"),
+            Wall::NetworkNamespace => self.namespace("net"),
+            Wall::IpcNamespace => self.namespace("ipc"),
+            Wall::MountNamespace => self.namespace("mnt"),
+            Wall::UtsNamespace => self.namespace("uts"),
+            Wall::PidNamespace => self.namespace("pid"),
+            Wall::Cgroup => {
+                let of = |who: &str| fs::read_to_string(format!("/proc/{who}/cgroup")).ok();
+                let theirs = of(&self.pid.to_string());
+                is(
+                    theirs.is_some() && theirs != of("self"),
+                    "it is in the host's",
+                )
+            }
+        }
+    }
+
+    /// The application may live under a filter already, which its children inherit.
+    fn has_a_filter_of_its_own(&self) -> bool {
+        let count = |status| numbers(status, "Seccomp_filters:").first().copied();
+        match (count(&self.status), count(&self.own_status)) {
+            (Some(theirs), Some(ours)) => theirs > ours,
+            // Kernels before 5.10 do not count them.
+            _ => numbers(&self.own_status, "Seccomp:") == [0],
+        }
+    }
+
+    fn namespace(&self, name: &str) -> WallState {
+        let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/{name}"));
+        match (of(&self.pid.to_string()), of("self")) {
+            (Ok(theirs), Ok(ours)) if theirs != ours => WallState::Verified,
+            (Ok(_), Ok(_)) => missing("it shares the host's"),
+            _ => missing("the kernel does not show it to this user"),
+        }
+    }
+
+    fn numbers(&self, name: &str) -> Vec<u64> {
+        numbers(&self.status, name)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        let line = self
+            .status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim())
+    }
+
+    fn hard_limit(&self, name: &str) -> Option<&str> {
+        let line = self
+            .limits
+            .lines()
+            .find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().nth(1)
+    }
+}
+
+fn numbers(status: &str, name: &str) -> Vec<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let words = line.into_iter().flat_map(str::split_whitespace);
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+fn missing(reason: &str) -> WallState {
+    WallState::Missing {
+        reason: reason.to_owned(),
+    }
+}
+
+fn claimed(hardening: Hardening) -> WallState {
+    match hardening {
+        Hardening::Insecure => missing("it was not asked for"),
+        _ => WallState::Claimed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_no_walls_and_that_is_seen() {
+        let walls = Walls::of(std::process::id(), Path::new("x"), Hardening::Default);
+        assert_eq!(walls.walls.len(), Wall::ALL.len());
+        for wall in [
+            Wall::SystemCallFilter,
+            Wall::OneThread,
+            Wall::ResourceLimits,
+        ] {
+            assert!(
+                matches!(walls.state(wall), Some(WallState::Missing { .. })),
+                "{wall}"
+            );
+        }
+        assert!(walls.breach().is_some());
+        let insecure = Walls::of(std::process::id(), Path::new("x"), Hardening::Insecure);
+        assert_eq!(insecure.breach(), None);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_show_is_not_verified() {
+        let walls = Walls::of(u32::MAX, Path::new("x"), Hardening::Default);
+        assert!(
+            walls
+                .walls
+                .iter()
+                .all(|report| report.state != WallState::Verified)
+        );
+    }
+
+    #[test]
+    fn strict_asks_for_more() {
+        assert!(!Wall::Landlock.is_required(Hardening::Default));
+        assert!(Wall::Landlock.is_required(Hardening::Strict));
+    }
+}

@@ -1,0 +1,14 @@
+//! Whether this kernel has Landlock.
+#![expect(unsafe_code, reason = "the system call has no safe wrapper here")]
+
+/// The version of the kernel's Landlock interface; `None` when it has none, or it is not switched on.
+#[must_use]
+pub fn abi() -> Option<u32> {
+    /// `LANDLOCK_CREATE_RULESET_VERSION`: no ruleset is made.
+    const VERSION: libc::c_uint = 1;
+    let none = std::ptr::null::<libc::c_void>();
+    // SAFETY: with this flag the kernel reads no attributes, and the call makes nothing.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, VERSION) };
+    u32::try_from(version).ok().filter(|version| *version > 0)
+}
