@@ -1,12 +1,13 @@
 //! The same, for threads that may wait: no runtime is needed.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::function::Function;
-use crate::{Error, Module, ShutdownReport, Stats, Timings, Walls, functions, park};
+use crate::{CommandOutput, Error, Module, ShutdownReport, Stats, Timings, Walls, functions, park};
 
 /// A [`crate::Host`] whose methods wait. Never use it on a thread of an async runtime: it holds up every
 /// task there.
@@ -58,6 +59,17 @@ impl Host {
         I: IntoIterator<Item = A>,
     {
         Map(self.0.map(function, inputs))
+    }
+
+    /// Runs a command module. See [`crate::Host::run_command`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn run_command<I>(&self, args: I) -> Result<CommandOutput, Error>
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        park::block_on(self.0.run_command(args).into_future())
     }
 
     /// Starts workers until `n` are ready.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::module_info::FunctionKind;
+use stockade_wire::module_info::{FunctionKind, Number};
 use stockade_wire::slot::RequestWriter;
 
 use crate::bounded::{self, Budget};
@@ -26,6 +26,11 @@ pub(crate) fn encode<A: Serialize + ?Sized>(
     match (kind, codec) {
         (FunctionKind::Numeric { params, .. }, _) => {
             numeric::encode(args, params, writer).map_err(|e| failed(e.to_string()))
+        }
+        (FunctionKind::Command, _) => {
+            let config = bincode::config::standard();
+            bincode::serde::encode_into_writer(args, &mut *writer, config)
+                .map_err(|e| failed(e.to_string()))
         }
         (FunctionKind::Work { .. }, Codec::Bincode) => {
             writer.put(&[0]);
@@ -52,8 +57,14 @@ pub(crate) fn decode<R: DeserializeOwned>(
         function: function(),
         reason,
     };
-    if let FunctionKind::Numeric { result, .. } = kind {
-        return numeric::decode(reply, *result).map_err(|e| no_decode(e.to_string()));
+    let number = match kind {
+        FunctionKind::Numeric { result, .. } => Some(*result),
+        // Its exit code.
+        FunctionKind::Command => Some(Some(Number::I32)),
+        FunctionKind::Work { .. } => None,
+    };
+    if let Some(number) = number {
+        return numeric::decode(reply, number).map_err(|e| no_decode(e.to_string()));
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match reply.split_first() {

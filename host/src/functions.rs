@@ -16,6 +16,8 @@ use crate::spin::Luck;
 pub(crate) struct Functions {
     entries: Vec<Entry>,
     by_name: HashMap<Box<str>, usize>,
+    /// The whole program, if the module is a command. It has no name to call it by.
+    command: Option<usize>,
     /// The one that was found last, which is often the next one, too: a comparison is cheaper than a hash.
     last: AtomicUsize,
 }
@@ -39,6 +41,7 @@ impl Functions {
         let mut functions = Self {
             entries: Vec::new(),
             by_name: HashMap::new(),
+            command: None,
             last: AtomicUsize::new(0),
         };
         for function in &info.functions {
@@ -56,13 +59,43 @@ impl Functions {
                 fitting: Default::default(),
             });
         }
+        if let Some(export) = info.command_export {
+            functions.command = Some(functions.entries.len());
+            functions.entries.push(Entry {
+                info: FunctionInfo {
+                    name: "_start".to_owned(),
+                    export,
+                    kind: FunctionKind::Command,
+                    docs: String::new(),
+                },
+                luck: Luck::default(),
+                fitting: Default::default(),
+            });
+        }
         functions
+    }
+
+    /// The place of the whole program.
+    pub(crate) fn command(&self) -> Result<usize, Error> {
+        self.command.ok_or_else(|| Error::NoSuchFunction {
+            name: "_start".to_owned(),
+            available: self.names(),
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.by_name.keys().map(|name| name.to_string()).collect();
+        names.sort();
+        names
     }
 
     /// The function of this name, and its place.
     pub(crate) fn find(&self, name: &str) -> Result<(usize, &Entry), Error> {
         let last = self.last.load(Ordering::Relaxed);
-        if let Some(entry) = self.entries.get(last).filter(|entry| entry.name() == name) {
+        if let Some(entry) = self.entries.get(last)
+            && entry.name() == name
+            && self.command != Some(last)
+        {
             return Ok((last, entry));
         }
         match self.by_name.get(name) {
@@ -71,10 +104,7 @@ impl Functions {
                 Ok((place, &self.entries[place]))
             }
             None => {
-                let mut available: Vec<_> =
-                    self.entries.iter().map(|e| e.info.name.clone()).collect();
-                available.sort();
-                let name = name.to_owned();
+                let (name, available) = (name.to_owned(), self.names());
                 Err(Error::NoSuchFunction { name, available })
             }
         }
@@ -93,6 +123,7 @@ impl Functions {
         let mut functions: Vec<_> = self
             .entries
             .iter()
+            .filter(|e| e.info.kind != FunctionKind::Command)
             .map(|e| Function::new(&e.info))
             .collect();
         functions.sort_by(|a, b| a.name.cmp(&b.name));

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::call::{Call, Running};
+use crate::command::Command;
 use crate::config::{CacheDir, Config};
 use crate::function::Function;
 use crate::hold::Shared;
@@ -120,6 +121,24 @@ impl Host {
         I: IntoIterator<Item = A>,
     {
         MapUnordered::new(&self.0, &function, inputs.into_iter())
+    }
+
+    /// Runs a command module, one that exports `_start`, as a program: in an instance of its own, whatever
+    /// [`State`] says. Its first argument, before `args`, is its name: what [`Wasi::arg`] gave first, else
+    /// `command`. An exit code other than 0 is a result and no error; a trap is an error.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFunction`] when the module is no command, and all that calls have.
+    pub fn run_command<I>(&self, args: I) -> Command
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        let own = self.0.pool.config.wasi.name().unwrap_or("command");
+        let args = args.into_iter().map(Into::into);
+        Command::new(
+            &self.0,
+            std::iter::once(own.to_owned()).chain(args).collect(),
+        )
     }
 
     /// Starts workers until `n` are ready for a call or have one.

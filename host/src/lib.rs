@@ -33,6 +33,7 @@ mod bounded;
 mod call;
 mod clock;
 mod codec;
+mod command;
 mod config;
 mod error;
 mod fair;
@@ -62,6 +63,7 @@ mod walls;
 mod wasi;
 
 pub use call::{Call, Running};
+pub use command::{Command, CommandOutput, RunningCommand};
 pub use error::{BrokenWorkerError, Cause, Error, Exit, Phase, Trap};
 pub use function::Function;
 pub use functions::Function as FunctionInfo;

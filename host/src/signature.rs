@@ -42,6 +42,7 @@ pub(crate) fn clash(function: &FunctionInfo, args: &str, result: &str) -> Option
             differ(&Type::Tuple(params), &args_type)
                 || differ(&parse(&signature.returns), &result_type)
         }
+        FunctionKind::Command => false,
         // Without metadata only the shape is known: arguments are a tuple.
         FunctionKind::Work { signature: None } => !matches!(
             args_type,
@@ -74,7 +75,9 @@ pub(crate) fn describe(function: &FunctionInfo) -> String {
                 Some(signature.returns.clone()).filter(|r| r != "()"),
             )
         }
-        FunctionKind::Work { signature: None } => (vec!["..".to_owned()], Some("..".to_owned())),
+        FunctionKind::Work { signature: None } | FunctionKind::Command => {
+            (vec!["..".to_owned()], Some("..".to_owned()))
+        }
     };
     let returns = returns.map(|r| format!(" -> {r}")).unwrap_or_default();
     format!("{}({}){returns}", function.name, params.join(", "))

@@ -97,6 +97,11 @@ impl Wasi {
         self.output
     }
 
+    /// The program's name, as the guest sees it.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.args.first().map(String::as_str)
+    }
+
     pub(crate) fn setup(&self) -> Result<WasiSetup, Error> {
         /// It travels in one packet.
         const TEXT_MAX: usize = 32 << 10;

@@ -58,6 +58,7 @@ impl<A, R> Call<A, R> {
             timer: None,
             waiting: None,
             watch: None,
+            output: None,
             may_wait: true,
             dispatches: 0,
             ended_before: 0,
@@ -100,6 +101,12 @@ impl<A, R> Call<A, R> {
     /// Fails with [`Error::Saturated`] instead of waiting for a permit or a worker.
     pub(crate) fn without_waiting(mut self) -> Self {
         self.0.may_wait = false;
+        self
+    }
+
+    /// Keeps what the guest writes for the caller.
+    pub(crate) fn keeping_output(mut self) -> Self {
+        self.0.output = Some(Box::default());
         self
     }
 

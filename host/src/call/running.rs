@@ -24,9 +24,9 @@ use crate::pool::{
     Budget, CallEnd, CloseWatch, InFlight, Lease, Outcome, Pool, WaitWorker, Worker,
 };
 use crate::supervisor::Timer;
-use crate::{Cause, Error, Limiter, Trap, codec};
+use crate::{Cause, Error, Limiter, Trap, codec, output};
 
-/// After so many workers that did not accept a call, it is given up.
+/// After so many workers that were gone before they had a call, or did not accept it, it is given up.
 const DISPATCHES_MAX: u32 = 3;
 
 /// A call that is awaited: what [`crate::Host::run_sync`] returns.
@@ -50,6 +50,8 @@ pub struct Running<A, R> {
     pub(super) timer: Option<Timer>,
     pub(super) waiting: Option<Waiting>,
     pub(super) watch: Option<CloseWatch>,
+    /// What the guest wrote, where the caller wants it.
+    pub(crate) output: Option<Box<output::Written>>,
     pub(super) may_wait: bool,
     pub(super) dispatches: u32,
     /// How many workers ended as it was given to them.
@@ -256,11 +258,26 @@ where
         };
         let pool = self.hold.pool();
         match Worker::publish(pool, lease, permit, self.function, written, budget) {
-            Ok(in_flight) => {
+            Ok(mut in_flight) => {
+                if self.output.is_some() {
+                    in_flight.keep_output();
+                }
                 self.step = Step::InFlight(in_flight);
                 Ok(())
             }
-            Err(permit) => self.find_worker(permit),
+            Err((permit, worker)) => {
+                self.dispatches += 1;
+                if self.dispatches < DISPATCHES_MAX {
+                    return self.find_worker(permit);
+                }
+                let function = pool.functions.entry(self.function);
+                let broken = broken_by(&worker, Duration::ZERO, function, Cause::Unresponsive);
+                Err(Broken {
+                    process_died: true,
+                    ..broken
+                }
+                .into())
+            }
         }
     }
 
@@ -286,9 +303,12 @@ where
 
     fn settle(&mut self, outcome: Outcome) -> Result<Option<R>, Error> {
         // Over whatever happens: decoding runs the application's code, which may panic.
-        let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
+        let Step::InFlight(mut in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
             unreachable!("only a call in flight has an outcome")
         };
+        if let Some(output) = &mut self.output {
+            *output = in_flight.kept_output().unwrap_or_default();
+        }
         let pool = self.hold.pool();
         let queue = self.begun.map_or(Duration::ZERO, |begun| {
             in_flight.published().saturating_duration_since(begun)
@@ -450,6 +470,7 @@ impl<A, R> Drop for Running<A, R> {
             timer: self.timer.take(),
             waiting: self.waiting.take(),
             watch: self.watch.take(),
+            output: self.output.take(),
             may_wait: self.may_wait,
             dispatches: self.dispatches,
             ended_before: self.ended_before,
@@ -470,7 +491,11 @@ impl<A, R> std::fmt::Debug for Running<A, R> {
 }
 
 fn broken(in_flight: &InFlight, function: &Entry, cause: Cause) -> Broken {
-    let worker = in_flight.worker();
+    let elapsed = in_flight.published().elapsed();
+    broken_by(in_flight.worker(), elapsed, function, cause)
+}
+
+fn broken_by(worker: &Worker, elapsed: Duration, function: &Entry, cause: Cause) -> Broken {
     Broken {
         function: function.name().to_owned(),
         worker_id: worker.id,
@@ -478,7 +503,7 @@ fn broken(in_flight: &InFlight, function: &Entry, cause: Cause) -> Broken {
         cause,
         exit: None,
         stderr_tail: String::new(),
-        elapsed: in_flight.published().elapsed(),
+        elapsed,
         backtrace: None,
         process_died: false,
     }

@@ -11,6 +11,7 @@ use stockade_wire::slot::{Disbelief, INLINE_REPLY};
 
 use super::{Pool, Tally, Worker};
 use crate::error::Exit;
+use crate::output::Written;
 use crate::spin;
 
 /// A published call. Dropping it stops the call.
@@ -23,6 +24,8 @@ pub(crate) struct InFlight {
     /// The reply was there within the first poll.
     quick: bool,
     over: bool,
+    /// What the guest wrote, if its caller wants it.
+    kept: Option<Box<Written>>,
 }
 
 /// How a published call ended.
@@ -78,11 +81,22 @@ impl InFlight {
             may_poll,
             quick: false,
             over: false,
+            kept: None,
         }
     }
 
     pub(crate) fn worker(&self) -> &Arc<Worker> {
         &self.worker
+    }
+
+    /// From now on what the guest writes is kept for the caller.
+    pub(crate) fn keep_output(&mut self) {
+        self.kept = Some(Box::default());
+    }
+
+    /// What was kept.
+    pub(crate) fn kept_output(&mut self) -> Option<Box<Written>> {
+        self.kept.take()
     }
 
     /// Notes how long the call took, after it had waited for `queue`.
@@ -111,7 +125,8 @@ impl InFlight {
                 luck.miss()
             }
         }
-        match self.worker.take(pool, self.id, cx.waker()) {
+        let kept = self.kept.as_deref_mut();
+        match self.worker.take(pool, self.id, cx.waker(), kept) {
             Some(outcome) => {
                 self.over = true;
                 Poll::Ready(outcome)

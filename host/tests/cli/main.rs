@@ -188,6 +188,35 @@ fn bench_measures() {
 }
 
 #[test]
+fn run_passes_arguments_input_output_and_exit_code_through() {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stockade"))
+        .args(["run", "tests/cli/command.wat", "--", "one", "--two"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = "what it is given\n".repeat(500);
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "command.wat\0one\0--two\0"
+    );
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), input);
+    assert_eq!(output.status.code(), Some(3));
+    let said = fails(&["run", GUEST]);
+    assert!(said.contains("_start"), "{said}");
+}
+
+#[test]
 fn doctor_says_which_walls_stand() {
     let said = says(&["doctor"]);
     assert!(

@@ -200,6 +200,36 @@ pub struct WasiSetup {
     pub keep_output: [bool; 2],
 }
 
+/// The standard input of a command, as bytes that cross the codec in one piece.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stdin(pub Vec<u8>);
+
+impl Serialize for Stdin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stdin {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+
+        impl serde::de::Visitor<'_> for Whole {
+            type Value = Stdin;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Stdin, E> {
+                Ok(Stdin(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Whole)
+    }
+}
+
 /// What a worker process says before its first call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerMessage {

@@ -12,6 +12,9 @@ pub struct ModuleInfo {
     pub functions: Vec<FunctionInfo>,
     /// Whether the module is a command (it exports `_start`).
     pub command: bool,
+    /// Which of its exports is `_start`, if it is a command.
+    #[serde(default)]
+    pub command_export: Option<u32>,
     /// What the module imports, as `module::name`.
     pub imports: Vec<String>,
     /// Initial and greatest size of its memory in bytes, if it has one.
@@ -51,6 +54,8 @@ pub enum FunctionKind {
         /// The type of its result, if it has one.
         result: Option<Number>,
     },
+    /// A whole program: with arguments and standard input, once per instance. The result is its exit code.
+    Command,
 }
 
 /// Types as the guest's source has them.

@@ -113,6 +113,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         state: told.state,
         idle_timeout: told.idle_timeout,
         guest: Some(guest),
+        used: false,
         failed: None,
     })
 }
@@ -174,6 +175,8 @@ struct Worker {
     idle_timeout: Option<Duration>,
     /// What the next call runs in.
     guest: Option<Guest<&'static Site>>,
+    /// Whether a call has run in it already.
+    used: bool,
     /// Why there is none.
     failed: Option<Failure>,
 }
@@ -201,6 +204,11 @@ impl Worker {
             self.site.slot.reply(request.id, ReplyKind::Skipped, &[]);
             return;
         }
+        let command = self.program.is_command(request.function);
+        if command && self.used {
+            self.reset(false);
+        }
+        self.used = true;
         let ended = match &mut self.guest {
             Some(guest) => guest.call(
                 self.program,
@@ -215,7 +223,7 @@ impl Worker {
             Ok(()) => true,
             Err(ended) => self.report(request, ended),
         };
-        self.reset(reusable);
+        self.reset(reusable && !command);
     }
 
     fn missing_guest(&mut self) -> Ended {
@@ -252,6 +260,7 @@ impl Worker {
         }
         // There is room for one instance only.
         self.guest = None;
+        self.used = false;
         match self.program.instantiate(self.site) {
             Ok(guest) => self.guest = Some(guest),
             Err(Ended::Failed(failure)) => self.failed = Some(failure),

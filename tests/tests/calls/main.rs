@@ -5,6 +5,7 @@ mod abi;
 mod bad_modules;
 mod cache;
 mod claims;
+mod commands;
 mod echoes;
 mod forms;
 mod limits;

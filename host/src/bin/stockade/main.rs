@@ -7,6 +7,7 @@ mod doctor;
 mod inspect;
 mod json;
 mod options;
+mod run;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Command {
     Compile(inspect::Compile),
     /// Measure how fast a function can be called
     Bench(bench::Bench),
+    /// Run a WASI command module
+    Run(run::Run),
     /// Say which walls this machine offers
     Doctor(doctor::Doctor),
     /// Print completions for a shell
@@ -52,6 +55,10 @@ fn main() -> ExitCode {
         Command::Compile(compile) => compile.run(),
         Command::Bench(bench) => bench.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Run(run) => match run.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "stockade", &mut script);

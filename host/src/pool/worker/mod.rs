@@ -34,6 +34,7 @@ use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
 use crate::limiter::Permit;
+use crate::output;
 use crate::process::Process;
 use crate::spin::{self, Running};
 use crate::stats::{WorkerState, WorkerStats};
@@ -174,8 +175,8 @@ impl Worker {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// Gives a written request to the worker. The permit comes back when that is not possible, because the
-    /// worker has died or is about to.
+    /// Gives a written request to the worker. The permit comes back, with the worker, when that is not possible,
+    /// because it has died or is about to.
     pub(crate) fn publish(
         pool: &Pool,
         lease: Lease,
@@ -183,13 +184,14 @@ impl Worker {
         function: usize,
         written: Written,
         budget: Budget,
-    ) -> Result<InFlight, Permit> {
+    ) -> Result<InFlight, (Permit, Arc<Self>)> {
         // From here on it goes back by its machine's orders; if it cannot be given the call, its death is on
         // the way to the pool.
         let worker = lease.into_worker();
         let mut record = worker.lock();
         let Some(id) = record.machine.publish() else {
-            return Err(permit);
+            drop(record);
+            return Err((permit, worker));
         };
         let may_poll = spin::may_poll();
         let export = pool.functions.entry(function).info.export;
@@ -270,8 +272,15 @@ impl Worker {
         self.slot.look(id) != Seen::Nothing
     }
 
-    /// The outcome of call `id`, for its caller; `waker` is kept when there is none yet.
-    pub(super) fn take(self: &Arc<Self>, pool: &Pool, id: u64, waker: &Waker) -> Option<Outcome> {
+    /// The outcome of call `id`, for its caller; `waker` is kept when there is none yet. What the guest wrote
+    /// goes to `kept`, if there is one, else to where the embedder wants it.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        pool: &Pool,
+        id: u64,
+        waker: &Waker,
+        kept: Option<&mut output::Written>,
+    ) -> Option<Outcome> {
         let mut record = self.lock();
         if let Some(at) = record.settled.iter().position(|(of, _)| *of == id) {
             return Some(record.settled.swap_remove(at).1);
@@ -293,9 +302,13 @@ impl Worker {
         drop(record);
         drop(replaced);
         let (outcome, after) = taken?;
-        if let Some((function, written)) = self.finish(pool, after) {
-            let name = pool.functions.entry(function).name();
-            written.deliver(pool.config.wasi.output(), name, self.id);
+        match (self.finish(pool, after), kept) {
+            (Some((_, written)), Some(kept)) => *kept = written,
+            (Some((function, written)), None) => {
+                let name = pool.functions.entry(function).name();
+                written.deliver(pool.config.wasi.output(), name, self.id);
+            }
+            (None, _) => {}
         }
         outcome
     }

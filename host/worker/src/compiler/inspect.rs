@@ -220,6 +220,7 @@ impl ModuleFacts {
         Ok(ModuleInfo {
             functions,
             command: exports.function(abi::START).is_some(),
+            command_export: exports.function(abi::START).map(|start| start.index),
             imports: self.imports,
             memory: self.memory.map(|memory| {
                 // 32-bit memories have at most 65 536 pages.

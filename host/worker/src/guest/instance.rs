@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use stockade_wire::message::FailureKind;
+use stockade_wire::message::{Failure, FailureKind};
 use stockade_wire::module_info::Number;
 use wasmtime::{
     Extern, Func, Instance, Memory, ModuleExport, Store, TypedFunc, Val, WasmParams, WasmResults,
@@ -138,13 +138,14 @@ impl<W: World> Guest<W> {
     ) -> Result<(), Ended> {
         self.store.data_mut().begin_call();
         if !matches!(self.work, Some((found, _)) if found == export) {
-            if let Callable::Numeric {
-                export,
-                params,
-                result,
-            } = program.callable(export)
-            {
-                return self.call_numeric(export, params, *result, arguments, reply);
+            match program.callable(export) {
+                Callable::Numeric {
+                    export,
+                    params,
+                    result,
+                } => return self.call_numeric(export, params, *result, arguments, reply),
+                Callable::Command(export) => return self.call_command(export, arguments, reply),
+                Callable::Work(_) | Callable::No => {}
             }
             self.work = Some(self.find_work(program, export)?);
             program.hint.set(Some(export));
@@ -258,6 +259,37 @@ impl<W: World> Guest<W> {
             return Err(too_large(bytes.len()));
         }
         reply.put(bytes);
+        Ok(())
+    }
+
+    /// Runs a whole program; an exit is its result. The instance is used up.
+    fn call_command(
+        &mut self,
+        export: &ModuleExport,
+        arguments: &(impl Arguments + ?Sized),
+        reply: &mut impl Reply,
+    ) -> Result<(), Ended> {
+        let mut request = vec![0; arguments.byte_len() as usize];
+        arguments.copy_to(&mut request);
+        let config = bincode::config::standard();
+        let decoded = bincode::serde::decode_from_slice::<
+            (Vec<String>, stockade_wire::message::Stdin),
+            _,
+        >(&request, config);
+        let Ok(((args, stdin), _)) = decoded else {
+            return Err(Ended::broke_rules("the request of a command is damaged"));
+        };
+        self.store.data_mut().wasi.begin_command(args, stdin.0);
+        let start = self.function::<(), ()>(export)?;
+        let code = match run(&mut self.store, &start, ()) {
+            Ok(()) => 0,
+            Err(Ended::Failed(Failure {
+                kind: FailureKind::Exit(code),
+                ..
+            })) => code,
+            Err(other) => return Err(other),
+        };
+        reply.put(&to_bits(&Val::I32(code)).to_le_bytes());
         Ok(())
     }
 

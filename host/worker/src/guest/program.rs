@@ -124,14 +124,19 @@ impl Runtime {
         super::imports::link(&mut linker)?;
         wasi::link(&mut linker)?;
         let export = |name: &str| module.get_export_index(name);
+        let exports: Box<[_]> = module
+            .exports()
+            .map(|found| Callable::of(found.name(), &found.ty(), export(found.name())))
+            .collect();
+        let command = exports
+            .iter()
+            .position(|callable| matches!(callable, Callable::Command(_)));
         Ok(Program {
+            command: command.and_then(|place| place.try_into().ok()),
             engine: self.engine.clone(),
             limits: self.limits,
             pre: linker.instantiate_pre(&module)?,
-            exports: module
-                .exports()
-                .map(|found| Callable::of(found.name(), &found.ty(), export(found.name())))
-                .collect(),
+            exports,
             memory: export(abi::MEMORY),
             alloc: export(abi::ALLOC),
             free: export(abi::FREE),
@@ -149,6 +154,8 @@ pub struct Program<W: World> {
     pre: InstancePre<State<W>>,
     /// In the order of the module's exports, which is how calls name them.
     exports: Box<[Callable]>,
+    /// Which of them is a whole program.
+    command: Option<u32>,
     pub(super) memory: Option<ModuleExport>,
     pub(super) alloc: Option<ModuleExport>,
     pub(super) free: Option<ModuleExport>,
@@ -176,6 +183,8 @@ pub(super) enum Callable {
         params: Box<[Number]>,
         result: Option<Number>,
     },
+    /// As a whole program.
+    Command(ModuleExport),
     /// Not at all.
     No,
 }
@@ -189,6 +198,9 @@ impl Callable {
             return Self::Work(export);
         }
         match numbers(ty) {
+            Some((params, None)) if name == abi::START && params.is_empty() => {
+                Self::Command(export)
+            }
             Some((params, result)) => Self::Numeric {
                 export,
                 params,
@@ -253,6 +265,12 @@ impl<W: World> Program<W> {
             Ok(instance) => Guest::new(self, store, instance),
             Err(error) => Err(explain(&error, store.data_mut())),
         }
+    }
+
+    /// Whether an export is a whole program, which wants an instance of its own.
+    #[inline]
+    pub(crate) fn is_command(&self, export: u32) -> bool {
+        self.command == Some(export)
     }
 
     pub(super) fn callable(&self, export: u32) -> &Callable {

@@ -25,6 +25,7 @@ pub(crate) use names::{FUNCTIONS, Ty};
 pub(crate) use pointer::bytes;
 pub(crate) use random::fill_from_system;
 pub(crate) use setup::Setup;
+use setup::Strings;
 
 /// The name of the module.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -34,12 +35,42 @@ pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 pub(crate) struct Wasi {
     setup: Arc<Setup>,
     random: Random,
+    /// What a command was started with.
+    command: Option<Command>,
+}
+
+#[derive(Debug)]
+struct Command {
+    args: Strings,
+    stdin: Vec<u8>,
+    /// How much of it has been read.
+    read: usize,
 }
 
 impl Wasi {
     pub(crate) fn new(setup: Arc<Setup>) -> Self {
         let random = Random::new(setup.random_seed);
-        Self { setup, random }
+        Self {
+            setup,
+            random,
+            command: None,
+        }
+    }
+
+    /// From now on these are the arguments and the standard input.
+    pub(crate) fn begin_command(&mut self, args: Vec<String>, stdin: Vec<u8>) {
+        self.command = Some(Command {
+            args: Strings::new(args.into_iter()),
+            stdin,
+            read: 0,
+        });
+    }
+
+    fn args(&self) -> &Strings {
+        match &self.command {
+            Some(command) => &command.args,
+            None => &self.setup.args,
+        }
     }
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use stockade_wire::message::WasiSetup;
 use wasmtime::{Caller, Linker, Result};
 
-use super::MODULE;
 use super::pointer::{Fault, bytes_mut, errno, put};
+use super::{MODULE, Wasi};
 use crate::guest::{State, World, memory_and_state};
 
 /// What every instance of a program finds.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    args: Strings,
+    pub(super) args: Strings,
     env: Strings,
     pub(super) clock: Option<Duration>,
     pub(super) random_seed: Option<u64>,
@@ -21,7 +21,7 @@ pub(crate) struct Setup {
 
 /// Strings as a C program gets them: each ends with a zero byte, and a list of pointers says where they are.
 #[derive(Debug, Default)]
-struct Strings {
+pub(super) struct Strings {
     starts: Vec<u32>,
     bytes: Vec<u8>,
 }
@@ -43,7 +43,7 @@ impl Setup {
 }
 
 impl Strings {
-    fn new(strings: impl Iterator<Item = String>) -> Self {
+    pub(super) fn new(strings: impl Iterator<Item = String>) -> Self {
         let mut all = Self::default();
         for string in strings {
             // A message, which these came in, is far shorter than 4 GiB.
@@ -73,17 +73,17 @@ impl Strings {
 pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
     fn with<W: World>(
         caller: &mut Caller<'_, State<W>>,
-        f: impl FnOnce(&Setup, &mut [u8]) -> Result<(), Fault>,
+        f: impl FnOnce(&Wasi, &mut [u8]) -> Result<(), Fault>,
     ) -> i32 {
         let (memory, state) = memory_and_state(caller);
-        errno(f(&state.wasi.setup, memory))
+        errno(f(&state.wasi, memory))
     }
     linker.func_wrap(
         MODULE,
         "args_sizes_get",
         |mut caller: Caller<'_, State<W>>, count: u32, size: u32| {
-            with(&mut caller, |setup, memory| {
-                setup.args.sizes(memory, count, size)
+            with(&mut caller, |wasi, memory| {
+                wasi.args().sizes(memory, count, size)
             })
         },
     )?;
@@ -91,8 +91,8 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
         MODULE,
         "args_get",
         |mut caller: Caller<'_, State<W>>, pointers: u32, buffer: u32| {
-            with(&mut caller, |setup, memory| {
-                setup.args.write(memory, pointers, buffer)
+            with(&mut caller, |wasi, memory| {
+                wasi.args().write(memory, pointers, buffer)
             })
         },
     )?;
@@ -100,8 +100,8 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
         MODULE,
         "environ_sizes_get",
         |mut caller: Caller<'_, State<W>>, count: u32, size: u32| {
-            with(&mut caller, |setup, memory| {
-                setup.env.sizes(memory, count, size)
+            with(&mut caller, |wasi, memory| {
+                wasi.setup.env.sizes(memory, count, size)
             })
         },
     )?;
@@ -109,8 +109,8 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
         MODULE,
         "environ_get",
         |mut caller: Caller<'_, State<W>>, pointers: u32, buffer: u32| {
-            with(&mut caller, |setup, memory| {
-                setup.env.write(memory, pointers, buffer)
+            with(&mut caller, |wasi, memory| {
+                wasi.setup.env.write(memory, pointers, buffer)
             })
         },
     )?;

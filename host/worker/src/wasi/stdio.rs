@@ -1,11 +1,11 @@
-//! The three descriptors that exist. Standard input is at its end; output is kept or dropped, and accepted
+//! The three descriptors that exist. Standard input is a command's, else at its end; output is kept or dropped, and accepted
 //! either way: a guest must not fail because nobody reads what it prints.
 
 use wasmtime::{Caller, Linker, Result};
 
-use super::MODULE;
 use super::errno::{BADF, FAULT, INVAL, SPIPE, SUCCESS};
 use super::pointer::{Fault, bytes, bytes_mut, errno, field, put};
+use super::{MODULE, Wasi};
 use crate::guest::{State, World, memory_and_state};
 
 /// The most pieces of one write; the rest is left to the guest's next one.
@@ -27,12 +27,12 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
     linker.func_wrap(
         MODULE,
         "fd_read",
-        |mut caller: Caller<'_, State<W>>, fd: u32, _iovecs: u32, _count: u32, read: u32| {
+        |mut caller: Caller<'_, State<W>>, fd: u32, iovecs: u32, count: u32, read: u32| {
             if fd != STDIN {
                 return BADF;
             }
-            let (memory, _) = memory_and_state(&mut caller);
-            errno(put(memory, read, 0u32.to_le_bytes()))
+            let (memory, state) = memory_and_state(&mut caller);
+            errno(read_stdin(memory, &mut state.wasi, iovecs, count, read))
         },
     )?;
     linker.func_wrap(MODULE, "fd_close", |fd: u32| known(fd, SUCCESS))?;
@@ -75,6 +75,28 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
     Ok(())
 }
 
+fn read_stdin(
+    memory: &mut [u8],
+    wasi: &mut Wasi,
+    iovecs: u32,
+    count: u32,
+    read: u32,
+) -> Result<(), Fault> {
+    let mut total = 0u32;
+    if let Some(command) = &mut wasi.command {
+        for index in 0..count.min(IOVECS_MAX) {
+            let (at, room) = iovec(memory, iovecs, index)?;
+            let left = &command.stdin[command.read..];
+            // At most the room, which is 32 bits long.
+            let len = left.len().min(room as usize) as u32;
+            bytes_mut(memory, at, len)?.copy_from_slice(&left[..len as usize]);
+            command.read += len as usize;
+            total = total.saturating_add(len);
+        }
+    }
+    put(memory, read, total.to_le_bytes())
+}
+
 fn fd_write<W: World>(
     mut caller: Caller<'_, State<W>>,
     fd: u32,
@@ -114,10 +136,16 @@ fn fd_write<W: World>(
 
 /// The bytes that entry `index` of a list of (pointer, length) names.
 fn piece(memory: &[u8], iovecs: u32, index: u32) -> Result<&[u8], Fault> {
+    let (at, len) = iovec(memory, iovecs, index)?;
+    bytes(memory, at, len)
+}
+
+/// Entry `index` of a list of (pointer, length).
+fn iovec(memory: &[u8], iovecs: u32, index: u32) -> Result<(u32, u32), Fault> {
     let entry = iovecs
         .checked_add(index.checked_mul(8).ok_or(Fault)?)
         .ok_or(Fault)?;
     let at = u32::from_le_bytes(field(memory, entry, 0)?);
     let len = u32::from_le_bytes(field(memory, entry, 4)?);
-    bytes(memory, at, len)
+    Ok((at, len))
 }

@@ -1,0 +1,25 @@
+(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  ;; Writes its arguments, each with a zero byte, to stdout, and its input to stderr. Exits with the number of
+  ;; its arguments, and traps when it is not the first to run in its instance.
+  (func (export "_start")
+    (if (i32.load8_u (i32.const 60000)) (then unreachable))
+    (i32.store8 (i32.const 60000) (i32.const 1))
+    (drop (call $args_sizes_get (i32.const 0) (i32.const 4)))
+    (drop (call $args_get (i32.const 100) (i32.const 1024)))
+    (i32.store (i32.const 8) (i32.const 1024))
+    (i32.store (i32.const 12) (i32.load (i32.const 4)))
+    (drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))
+    (loop $more
+      (i32.store (i32.const 8) (i32.const 8192))
+      (i32.store (i32.const 12) (i32.const 1000))
+      (drop (call $fd_read (i32.const 0) (i32.const 8) (i32.const 1) (i32.const 16)))
+      (i32.store (i32.const 12) (i32.load (i32.const 16)))
+      (drop (call $fd_write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 20)))
+      (br_if $more (i32.load (i32.const 16))))
+    (call $proc_exit (i32.load (i32.const 0)))))
