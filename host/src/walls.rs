@@ -205,7 +205,7 @@ struct Kernel {
     status: String,
     limits: String,
     own_status: String,
-    /// Whom its files in /proc belong to: root, when nobody else may look into it.
+    /// Whom its files in /proc belong to: not its user, when nobody may look into it.
     shown_owner: Option<u32>,
 }
 
@@ -224,24 +224,31 @@ impl Kernel {
     }
 
     fn state(&self, wall: Wall, hardening: Hardening) -> WallState {
-        // Where /proc hides processes that cannot be looked into, there is only the worker's word.
-        let hidden = self.status.is_empty() && self.limits.is_empty();
+        // Some kernels and some mounts of /proc do not show it: then there is only the worker's word.
+        let shows = |line: &str| self.status.contains(line);
+        let if_shown = |line: &str, holds: bool, reason: &str| match shows(line) {
+            true if holds => WallState::Verified,
+            true => missing(reason),
+            false => claimed(hardening),
+        };
         let is = |holds: bool, reason: &str| match holds {
             true => WallState::Verified,
-            false if hidden => claimed(hardening),
             false => missing(reason),
         };
         let uid = self.numbers("Uid:").first().copied();
         match wall {
-            Wall::NoNewPrivileges => is(
+            Wall::NoNewPrivileges => if_shown(
+                "NoNewPrivs:",
                 self.numbers("NoNewPrivs:") == [1],
                 "the kernel does not show it",
             ),
-            Wall::SystemCallFilter => is(
+            Wall::SystemCallFilter => if_shown(
+                "Seccomp:",
                 self.numbers("Seccomp:") == [2] && self.has_a_filter_of_its_own(),
                 "the kernel shows no filter of its own: seccomp must be allowed, as it is by default in containers",
             ),
-            Wall::NoCapabilities => is(
+            Wall::NoCapabilities => if_shown(
+                "CapEff:",
                 ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"]
                     .iter()
                     .all(|set| {
@@ -250,6 +257,7 @@ impl Kernel {
                     }),
                 "the kernel shows some",
             ),
+            Wall::ResourceLimits if self.limits.is_empty() => claimed(hardening),
             Wall::ResourceLimits => is(
                 ["Max core file size", "Max processes", "Max open files"]
                     .iter()
@@ -257,12 +265,16 @@ impl Kernel {
                 "the kernel shows higher ones",
             ),
             // To root everything of root's looks the same.
-            Wall::NotDumpable if uid == Some(0) => claimed(hardening),
+            Wall::NotDumpable if uid == Some(0) || uid.is_none() => claimed(hardening),
             Wall::NotDumpable => is(
-                self.shown_owner == Some(0),
+                self.shown_owner.map(u64::from) != uid,
                 "its files in /proc belong to its user",
             ),
-            Wall::OneThread => is(self.numbers("Threads:") == [1], "the kernel shows more"),
+            Wall::OneThread => if_shown(
+                "Threads:",
+                self.numbers("Threads:") == [1],
+                "the kernel shows more",
+            ),
             Wall::Environment | Wall::DeathString | Wall::ResetProof => claimed(hardening),
             Wall::Landlock => match landlock::abi() {
                 Some(_) => claimed(hardening),
