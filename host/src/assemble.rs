@@ -1,7 +1,7 @@
 //! From a module and settings to a host with its first worker.
 
 use std::sync::{Arc, Once};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stockade_wire::message::{InstanceState, Seal, StopBy, WorkerSetup};
 use stockade_wire::module_info::ModuleInfo;
@@ -133,6 +133,10 @@ fn start(
     Ok(host)
 }
 
+/// The host ends idle workers in time, and tells others to stay. By themselves they end when it does not get to
+/// run, which on a loaded machine may be for a while.
+const HOST_SLACK: Duration = Duration::from_secs(5);
+
 fn setup(config: &Config) -> Result<WorkerSetup, Error> {
     let limits = &config.limits;
     let geometry = Geometry::new(limits.payload_bytes, limits.output_bytes).ok_or_else(|| {
@@ -155,8 +159,10 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
         memory_bytes: limits.memory_bytes as u64,
         table_elements: limits.table_elements as u64,
         stack_bytes: limits.stack_bytes as u64,
-        // The host ends idle workers in time; by themselves they end when it does not.
-        idle_timeout: config.idle_timeout.checked_mul(2),
+        idle_timeout: config
+            .idle_timeout
+            .checked_mul(2)
+            .and_then(|twice| twice.checked_add(HOST_SLACK)),
         wasi: config.wasi.setup()?,
         seal: match config.hardening {
             Hardening::Default => Seal::Required,

@@ -219,7 +219,8 @@ impl HostBuilder {
     }
 
     /// How long a worker that is not among [`Self::min_workers`] may be without a call before it ends;
-    /// default: ten minutes. A worker whose host does not get to run ends by itself after twice that.
+    /// default: ten minutes. A worker whose host does not get to run ends by itself after twice that and five
+    /// seconds.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
         self

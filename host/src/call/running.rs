@@ -251,9 +251,9 @@ where
         // Over unless it is published: encoding runs the application's code, which may panic.
         self.end();
         let written = self.write(&lease)?;
-        let run_until = self.timeout.map(|timeout| after(Instant::now(), timeout));
         let budget = Budget {
-            deadline: run_until.into_iter().chain(self.deadline).min(),
+            timeout: self.timeout,
+            deadline: self.deadline,
             cpu_time: self.hold.pool().config.limits.cpu_time,
         };
         let pool = self.hold.pool();
@@ -310,9 +310,10 @@ where
             *output = in_flight.kept_output().unwrap_or_default();
         }
         let pool = self.hold.pool();
-        let queue = self.begun.map_or(Duration::ZERO, |begun| {
-            in_flight.published().saturating_duration_since(begun)
-        });
+        let published = in_flight.published();
+        let queue = self
+            .begun
+            .map(|begun| published.saturating_duration_since(begun));
         if !matches!(outcome, Outcome::Retry { .. }) {
             in_flight.time(&pool.tally, queue);
         }

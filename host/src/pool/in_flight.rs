@@ -99,10 +99,10 @@ impl InFlight {
         self.kept.take()
     }
 
-    /// Notes how long the call took, after it had waited for `queue`.
-    pub(crate) fn time(&self, tally: &Tally, queue: Duration) {
-        if let Some(weight) = Tally::weight(self.id, self.quick) {
-            tally.timed(queue, self.published.elapsed(), weight);
+    /// Notes how long the call took, after it had waited for `queue`, if it had.
+    pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>) {
+        if let Some(weight) = Tally::weight(self.id, self.quick && queue.is_none()) {
+            tally.timed(queue.unwrap_or_default(), self.published.elapsed(), weight);
         }
     }
 

@@ -12,8 +12,18 @@ use crate::spin::Running;
 /// What one call may use.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Budget {
+    /// From its dispatch on.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cpu_time: Option<Duration>,
+}
+
+impl Budget {
+    /// When a call that is published now is stopped.
+    pub(super) fn ends(&self, published: Instant) -> Option<Instant> {
+        let run_until = self.timeout.map(|timeout| clock::after(published, timeout));
+        run_until.into_iter().chain(self.deadline).min()
+    }
 }
 
 /// A call that a worker has.

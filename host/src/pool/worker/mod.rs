@@ -203,7 +203,7 @@ impl Worker {
         let published = Instant::now();
         let clocks = Clocks {
             accept_by: Some(published + record.accept_within),
-            deadline: budget.deadline,
+            deadline: budget.ends(published),
             grace_until: None,
             cpu: (budget.cpu_time)
                 .and_then(|limit| CpuClock::start(worker.pid(), limit, published)),
