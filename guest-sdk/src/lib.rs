@@ -46,6 +46,11 @@
 //! A function's own `Result<T, E>` is a value like any other. A panic ends the call; its message
 //! and its place in the source reach the host.
 //!
+//! # The host
+//!
+//! While it works a function can [`log`], say how far it has come ([`progress`]), hand over results one by one
+//! ([`emit`]) and call functions of the server's own ([`host_call`]).
+//!
 //! # State
 //!
 //! By default every call sees a pristine instance of the module. A host that asks for `State::Keep`
@@ -53,6 +58,8 @@
 
 mod borrowed;
 mod bytes;
+mod host;
+mod imports;
 mod reply;
 mod request;
 
@@ -62,6 +69,7 @@ mod abi;
 mod panic;
 
 pub use crate::bytes::Bytes;
+pub use crate::host::{HostCallError, Level, emit, host_call, log, progress};
 /// Makes a function callable by a Stockade host.
 ///
 /// ```

@@ -73,17 +73,25 @@ impl AsRef<[u8]> for Reply {
 pub fn encode<T: Serialize>(codec: Codec, function: &Function, value: &T) -> Reply {
     let mut reply = Vec::with_capacity(SMALL_REPLY_BYTES);
     reply.push(VALUE);
-    let mut reply = Buffer(reply);
-    let encoded = match codec {
+    match encode_into(codec, value, &mut reply) {
+        Ok(()) => Reply(reply.into_boxed_slice()),
+        Err(reason) => Reply::not_encodable(function, &reason),
+    }
+}
+
+/// Appends a value, encoded; or says why that cannot be.
+pub(crate) fn encode_into<T: Serialize + ?Sized>(
+    codec: Codec,
+    value: &T,
+    to: &mut Vec<u8>,
+) -> Result<(), String> {
+    let mut to = Buffer(to);
+    match codec {
         Codec::Bincode => {
-            bincode::serde::encode_into_writer(value, &mut reply, bincode::config::standard())
+            bincode::serde::encode_into_writer(value, &mut to, bincode::config::standard())
                 .map_err(|error| in_words(&error))
         }
-        Codec::Json => serde_json::to_writer(&mut reply, value).map_err(|error| error.to_string()),
-    };
-    match encoded {
-        Ok(()) => Reply(reply.0.into_boxed_slice()),
-        Err(reason) => Reply::not_encodable(function, &reason),
+        Codec::Json => serde_json::to_writer(&mut to, value).map_err(|error| error.to_string()),
     }
 }
 
@@ -97,9 +105,9 @@ fn in_words(error: &EncodeError) -> String {
 }
 
 /// bincode's own writer for `io::Write` costs several times as much for each number.
-struct Buffer(Vec<u8>);
+struct Buffer<'a>(&'a mut Vec<u8>);
 
-impl Writer for Buffer {
+impl Writer for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.0.extend_from_slice(bytes);
@@ -107,7 +115,7 @@ impl Writer for Buffer {
     }
 }
 
-impl io::Write for Buffer {
+impl io::Write for Buffer<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.extend_from_slice(bytes);

@@ -5,10 +5,12 @@
     reason = "a request arrives as the address and the length of an allocation"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::vec;
 
 use bincode::error::DecodeError;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::bytes::share;
@@ -30,6 +32,28 @@ pub enum Codec {
     Bincode,
     /// JSON.
     Json,
+}
+
+/// That of the request whose arguments were decoded last: what the guest sends back is in it, too.
+pub(crate) fn current_codec() -> Codec {
+    match CURRENT_IS_JSON.load(Ordering::Relaxed) {
+        true => Codec::Json,
+        false => Codec::Bincode,
+    }
+}
+
+static CURRENT_IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Decodes a value that the host sent.
+pub(crate) fn decode_value<T: DeserializeOwned>(codec: Codec, value: &[u8]) -> Result<T, String> {
+    match codec {
+        Codec::Json => serde_json::from_slice(value).map_err(|error| error.to_string()),
+        Codec::Bincode => match from_bincode(value, value.len()) {
+            Ok((decoded, read)) if read == value.len() => Ok(decoded),
+            Ok((_, read)) => Err(format!("{} bytes too many", value.len() - read)),
+            Err(error) => Err(in_words(&error)),
+        },
+    }
 }
 
 /// A request that the guest owns.
@@ -141,6 +165,8 @@ impl<'a> Arguments<'a> {
     ///
     /// There are.
     pub fn end(self) -> Result<Codec, Reply> {
+        let is_json = matches!(self.encoded, Encoded::Json(_));
+        CURRENT_IS_JSON.store(is_json, Ordering::Relaxed);
         let excess = match &self.encoded {
             Encoded::Bincode { rest: [], .. } => return Ok(Codec::Bincode),
             Encoded::Json(arguments) if arguments.len() == 0 => return Ok(Codec::Json),

@@ -84,7 +84,48 @@ pub(crate) fn decode<R: DeserializeOwned>(
     }
 }
 
-fn decode_value<R: DeserializeOwned>(codec: Codec, value: &[u8]) -> Result<R, String> {
+/// Reads what a guest asks of a host function: a codec byte and the encoded tuple of arguments.
+pub(crate) fn decode_request<A: DeserializeOwned>(request: &[u8]) -> Result<(Codec, A), String> {
+    let (codec, args) = match request.split_first() {
+        Some((0, args)) => (Codec::Bincode, args),
+        Some((1, args)) => (Codec::Json, args),
+        Some((other, _)) => return Err(format!("the request is in the unknown codec {other}")),
+        None => return Err("the request is empty".to_owned()),
+    };
+    Ok((codec, decode_value(codec, args)?))
+}
+
+/// Status bytes of the answer to a guest's request, as those of a guest's reply.
+const VALUE: u8 = 0;
+pub(crate) const NOT_UNDERSTOOD: u8 = 1;
+pub(crate) const NOT_ENCODABLE: u8 = 2;
+pub(crate) const NO_FUNCTION: u8 = 3;
+
+/// The answer that a host function's result is.
+pub(crate) fn encode_answer(codec: Codec, value: &impl Serialize) -> Vec<u8> {
+    let mut answer = vec![VALUE];
+    let encoded = match codec {
+        Codec::Bincode => {
+            let config = bincode::config::standard();
+            bincode::serde::encode_into_std_write(value, &mut answer, config)
+                .map(drop)
+                .map_err(|e| e.to_string())
+        }
+        Codec::Json => serde_json::to_writer(&mut answer, value).map_err(|e| e.to_string()),
+    };
+    match encoded {
+        Ok(()) => answer,
+        Err(reason) => refusal(NOT_ENCODABLE, &reason),
+    }
+}
+
+/// The answer that says why there is no value.
+pub(crate) fn refusal(status: u8, reason: &str) -> Vec<u8> {
+    [&[status], reason.as_bytes()].concat()
+}
+
+/// Reads a value that a guest encoded.
+pub(crate) fn decode_value<R: DeserializeOwned>(codec: Codec, value: &[u8]) -> Result<R, String> {
     match codec {
         Codec::Json => serde_json::from_slice(value).map_err(|e| e.to_string()),
         Codec::Bincode => decode_bincode(value),

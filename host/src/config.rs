@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::host_function::HostFunctions;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::wasi::Wasi;
 use crate::{Error, Limiter, Retire};
@@ -29,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) cache: CacheDir,
     pub(crate) codec: Codec,
     pub(crate) runtime: Option<tokio::runtime::Handle>,
+    pub(crate) host_functions: HostFunctions,
 }
 
 /// Where artifacts are kept.
@@ -62,6 +64,7 @@ impl Config {
             cache: CacheDir::Default,
             codec: Codec::default(),
             runtime: tokio::runtime::Handle::try_current().ok(),
+            host_functions: HostFunctions::default(),
         }
     }
 
@@ -101,6 +104,14 @@ impl Config {
             return Err(Error::config(
                 "spawn_timeout",
                 "zero would fail every start: give a positive duration",
+            ));
+        }
+        self.host_functions.check()?;
+        if !self.host_functions.is_empty() && self.runtime.is_none() {
+            return Err(Error::config(
+                "function",
+                "host functions run on a tokio runtime, and there is none here: build the host inside one, or \
+                 give one with `runtime`",
             ));
         }
         self.limits.check()

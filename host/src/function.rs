@@ -24,14 +24,35 @@ pub trait Function<A, R>: sealed::Sealed<A, R> {
     fn name(&self) -> Result<&str, Error>;
 }
 
+/// A function whose items are to be streamed: the same, without saying what it returns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a function of `{A}`",
+    note = "give the function's name, or the #[work] function itself with a tuple of its arguments: `(x,)` for one"
+)]
+pub trait Emitting<A>: sealed::Emitting<A> {
+    /// See [`Function::name`].
+    ///
+    /// # Errors
+    /// See there.
+    #[doc(hidden)]
+    fn name(&self) -> Result<&str, Error>;
+}
+
 mod sealed {
     pub trait Sealed<A, R> {}
+    pub trait Emitting<A> {}
 }
 
 macro_rules! by_name {
     ($($name:ty),*) => {$(
         impl<A, R> sealed::Sealed<A, R> for $name {}
         impl<A, R> Function<A, R> for $name {
+            fn name(&self) -> Result<&str, Error> {
+                Ok(self)
+            }
+        }
+        impl<A> sealed::Emitting<A> for $name {}
+        impl<A> Emitting<A> for $name {
             fn name(&self) -> Result<&str, Error> {
                 Ok(self)
             }
@@ -45,6 +66,15 @@ macro_rules! by_item {
     ($($arg:ident)*) => {
         impl<F, $($arg,)* R> sealed::Sealed<($($arg,)*), R> for F where F: Fn($($arg),*) -> R + Copy {}
         impl<F, $($arg,)* R> Function<($($arg,)*), R> for F
+        where
+            F: Fn($($arg),*) -> R + Copy,
+        {
+            fn name(&self) -> Result<&str, Error> {
+                item_name(type_name::<F>(), size_of::<F>())
+            }
+        }
+        impl<F, $($arg,)* R> sealed::Emitting<($($arg,)*)> for F where F: Fn($($arg),*) -> R + Copy {}
+        impl<F, $($arg,)* R> Emitting<($($arg,)*)> for F
         where
             F: Fn($($arg),*) -> R + Copy,
         {
@@ -97,7 +127,7 @@ mod tests {
     }
 
     fn name<A, R>(f: impl Function<A, R>) -> Result<String, Error> {
-        f.name().map(str::to_owned)
+        Function::name(&f).map(str::to_owned)
     }
 
     /// `type_name` is documented as diagnostic only: this test is what we rely on.

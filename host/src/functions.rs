@@ -136,6 +136,19 @@ impl Entry {
         &self.info.name
     }
 
+    /// Refuses argument types that are definitely not the function's. For calls that are made seldom.
+    pub(crate) fn check_args<A>(&self) -> Result<(), Error> {
+        let args = type_name::<A>();
+        match signature::clash_of_args(&self.info, args) {
+            None => Ok(()),
+            Some((expected, found)) => Err(Error::Signature {
+                function: self.info.name.clone(),
+                expected,
+                found,
+            }),
+        }
+    }
+
     /// Refuses types that are definitely not the function's.
     pub(crate) fn check<A, R>(&self) -> Result<(), Error> {
         let (args, result) = (type_name::<A>(), type_name::<R>());

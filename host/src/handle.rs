@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::Error;
 use crate::call::Running;
 use crate::hold::Hold;
 use crate::park;
+use crate::progress::Whereabouts;
+use crate::{Error, Progress};
 
 /// A spawned call: await it for its result, or cancel it.
 ///
@@ -25,6 +26,7 @@ pub struct CallHandle<R> {
     result: oneshot::Receiver<Result<R, Error>>,
     signal: Arc<Signal>,
     detached: bool,
+    whereabouts: Arc<Whereabouts>,
     /// A detached call does not keep its pool in service, but whoever may still ask for its result does.
     _hold: Option<Hold>,
 }
@@ -50,6 +52,13 @@ impl Signal {
 }
 
 impl<R> CallHandle<R> {
+    /// How far the guest says that it has come, with `stockade_guest::progress`; `None` until it has said so.
+    /// After the call is over, what was asked last.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        self.whereabouts.progress()
+    }
+
     /// Stops the call; awaiting the handle then gives [`Error::Cancelled`], unless the call had ended
     /// before.
     pub fn cancel(&self) {
@@ -128,6 +137,7 @@ where
     R: DeserializeOwned + Send + 'static,
 {
     let hold = detached.then(|| running.let_go());
+    let whereabouts = running.track();
     let signal = Arc::new(Signal::default());
     let (sender, result) = oneshot::channel();
     let runtime = Handle::try_current()
@@ -151,6 +161,7 @@ where
         result,
         signal,
         detached,
+        whereabouts,
         _hold: hold,
     }
 }

@@ -9,11 +9,13 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::call::{Call, Running};
+use crate::call::{Call, Running, find_emitting};
 use crate::command::Command;
 use crate::config::{CacheDir, Config};
-use crate::function::Function;
+use crate::function::{Emitting, Function};
 use crate::hold::Shared;
+use crate::host_function::HostFunction;
+use crate::items::Items;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::map::{Map, MapUnordered};
 use crate::pool::Pool;
@@ -121,6 +123,20 @@ impl Host {
         I: IntoIterator<Item = A>,
     {
         MapUnordered::new(&self.0, &function, inputs.into_iter())
+    }
+
+    /// Calls a function and gives what it emits with `stockade_guest::emit`, as it does so.
+    ///
+    /// The guest waits for each item to be taken. Dropping the stream stops the call. What the function returns is
+    /// [`Items::result`]'s.
+    pub fn stream<F, A, T>(&self, function: F, args: A) -> Items<A, T>
+    where
+        F: Emitting<A>,
+        A: Serialize,
+        T: DeserializeOwned,
+    {
+        let found = find_emitting::<A>(&self.0, &function);
+        Items::new(Call::of(&self.0, found, args).listening().into_running())
     }
 
     /// Runs a command module, one that exports `_start`, as a program: in an instance of its own, whatever
@@ -326,10 +342,28 @@ impl HostBuilder {
         self
     }
 
-    /// Where spawned and detached calls run that were made outside a runtime; default: the runtime in which
-    /// this builder was made.
+    /// Where host functions run, and spawned and detached calls that were made outside a runtime; default: the
+    /// runtime in which this builder was made or builds.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.config.runtime = Some(runtime);
+        self
+    }
+
+    /// Lets guests call an async function of the server's by this name, with `stockade_guest::host_call`.
+    ///
+    /// The guest waits while the function runs, as a task of [`Self::runtime`]; the call's timeout goes on, and
+    /// when the call is stopped the function is dropped at its next await. Meanwhile the call holds no permit,
+    /// and its worker does not count against [`Self::workers`], so the function may call back into hosts. A
+    /// function that panics ends the call with [`Error::HostFunction`]. A result of the function's own is handed
+    /// to the guest like any other value.
+    ///
+    /// The arguments are a hostile guest's: check them as you would a stranger's request.
+    pub fn function<A, F>(mut self, name: impl Into<String>, function: F) -> Self
+    where
+        F: HostFunction<A>,
+        A: DeserializeOwned + Send + 'static,
+    {
+        self.config.host_functions.add(name.into(), function);
         self
     }
 
@@ -339,7 +373,8 @@ impl HostBuilder {
     /// [`Error::Config`] names the setting that makes no sense; [`Error::Io`], [`Error::InvalidModule`] and
     /// [`Error::Compile`] are about the module; [`Error::Spawn`] about processes; [`Error::Init`] about the
     /// module's own start code; [`Error::Unsupported`] about the system.
-    pub async fn build(self) -> Result<Host, Error> {
+    pub async fn build(mut self) -> Result<Host, Error> {
+        self.capture_runtime();
         apart(move || self.build_blocking()).await
     }
 
@@ -347,8 +382,15 @@ impl HostBuilder {
     ///
     /// # Errors
     /// See [`Self::build`].
-    pub fn build_blocking(self) -> Result<Host, Error> {
+    pub fn build_blocking(mut self) -> Result<Host, Error> {
+        self.capture_runtime();
         assemble::host(&self.module, self.config)
+    }
+
+    fn capture_runtime(&mut self) {
+        if self.config.runtime.is_none() {
+            self.config.runtime = Handle::try_current().ok();
+        }
     }
 
     /// Compiles the module, unless the cache has it, and says what it is. No worker is started and none of

@@ -28,7 +28,23 @@ struct Shared {
 #[derive(Debug)]
 struct Waiters {
     total: usize,
+    /// Calls that have run already and had lent their permit: they go before all others.
+    first: Queue<()>,
     queue: Queue<()>,
+}
+
+impl Waiters {
+    fn waiting(&self) -> usize {
+        self.first.waiting() + self.queue.waiting()
+    }
+
+    fn line(&mut self, first: bool) -> &mut Queue<()> {
+        if first {
+            &mut self.first
+        } else {
+            &mut self.queue
+        }
+    }
 }
 
 impl Limiter {
@@ -48,6 +64,7 @@ impl Limiter {
             contended: AtomicBool::new(false),
             queue: Mutex::new(Waiters {
                 total,
+                first: Queue::new(),
                 queue: Queue::new(),
             }),
         }))
@@ -87,18 +104,29 @@ impl Limiter {
     /// How many calls wait for one.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.0.lock().queue.waiting()
+        self.0.lock().waiting()
     }
 
     /// A permit now, or a place in the queue.
     pub(crate) fn acquire(&self) -> Result<Permit, WaitPermit> {
+        self.take_or_join(false)
+    }
+
+    /// The same for a call that had given its permit back for a while: it goes before those that have not begun.
+    pub(crate) fn acquire_first(&self) -> Result<Permit, WaitPermit> {
+        self.take_or_join(true)
+    }
+
+    #[inline]
+    fn take_or_join(&self, first: bool) -> Result<Permit, WaitPermit> {
         if !self.0.contended.load(Ordering::SeqCst) && self.0.take_free() {
             return Ok(Permit(Arc::clone(&self.0)));
         }
         let mut waiters = self.0.lock();
         let place = WaitPermit {
             shared: Arc::clone(&self.0),
-            ticket: Some(waiters.queue.join()),
+            ticket: Some(waiters.line(first).join()),
+            first,
         };
         self.0.contended.store(true, Ordering::SeqCst);
         // Whatever came back meanwhile goes to the first in line, who may be this one.
@@ -126,13 +154,14 @@ impl Shared {
     /// Gives free permits to those who wait, first come first served.
     fn serve(&self, mut waiters: MutexGuard<'_, Waiters>) {
         let mut wakers = Vec::new();
-        while waiters.queue.waiting() > 0 && self.take_free() {
-            match waiters.queue.give(()) {
+        while waiters.waiting() > 0 && self.take_free() {
+            let given = waiters.first.give(());
+            match given.or_else(|()| waiters.queue.give(())) {
                 Ok(waker) => wakers.extend(waker),
                 Err(()) => _ = self.free.fetch_add(1, Ordering::SeqCst),
             }
         }
-        if waiters.queue.waiting() == 0 {
+        if waiters.waiting() == 0 {
             self.contended.store(false, Ordering::SeqCst);
         }
         drop(waiters);
@@ -162,6 +191,7 @@ impl Drop for Permit {
 pub(crate) struct WaitPermit {
     shared: Arc<Shared>,
     ticket: Option<Ticket<()>>,
+    first: bool,
 }
 
 impl WaitPermit {
@@ -190,7 +220,7 @@ impl Drop for WaitPermit {
             return;
         };
         let mut waiters = self.shared.lock();
-        let left = waiters.queue.leave(&ticket);
+        let left = waiters.line(self.first).leave(&ticket);
         // Unsets the mark when this was the last one.
         self.shared.serve(waiters);
         if left.value.is_some() {
@@ -226,6 +256,26 @@ mod tests {
             (limiter.available(), limiter.borrowed(), limiter.waiting()),
             (1, 0, 0)
         );
+    }
+
+    #[test]
+    fn who_lent_a_permit_goes_before_those_who_never_had_one() {
+        let limiter = Limiter::new(1);
+        let permit = limiter.acquire().unwrap();
+        let mut later = limiter.acquire().unwrap_err();
+        let mut first = limiter.acquire_first().unwrap_err();
+        let mut second = limiter.acquire_first().unwrap_err();
+        assert_eq!(limiter.waiting(), 3);
+        drop(permit);
+        assert!(poll(&mut later).is_pending() && poll(&mut second).is_pending());
+        let Poll::Ready(permit) = poll(&mut first) else {
+            panic!("who was first was passed over")
+        };
+        drop(permit);
+        assert!(poll(&mut later).is_pending());
+        drop(second);
+        assert!(poll(&mut later).is_ready());
+        assert_eq!((limiter.available(), limiter.waiting()), (1, 0));
     }
 
     #[test]

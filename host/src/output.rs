@@ -5,7 +5,7 @@ use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use stockade_wire::slot::Output as Tail;
+use stockade_wire::slot::{LogRecord, Output as Tail};
 
 use crate::error::Shown;
 use crate::wasi::Output;
@@ -15,6 +15,15 @@ use crate::wasi::Output;
 pub(crate) struct Written {
     /// stdout and stderr.
     pub(crate) streams: [Tail; 2],
+    pub(crate) log: Logged,
+}
+
+/// What one call logged, or a part of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Logged {
+    pub(crate) records: Vec<LogRecord>,
+    /// How many more there were.
+    pub(crate) lost: u32,
 }
 
 impl Written {
@@ -30,6 +39,32 @@ impl Written {
                 Output::Inherit => inherit(stream, &tail.tail),
                 Output::Tracing => trace(stream, tail, function, worker),
             }
+        }
+        self.log.deliver(function, worker);
+    }
+}
+
+impl Logged {
+    /// Sends each record to tracing, in the span of whoever polls the call.
+    pub(crate) fn deliver(&self, function: &str, worker: u64) {
+        let function = Shown(function);
+        for LogRecord { level, text } in &self.records {
+            let text = Shown(text);
+            macro_rules! record {
+                ($level:ident) => {
+                    tracing::$level!(target: "stockade::guest", %function, worker, "{text}")
+                };
+            }
+            match level {
+                1 => record!(error),
+                2 => record!(warn),
+                3 => record!(info),
+                4 => record!(debug),
+                _ => record!(trace),
+            }
+        }
+        if self.lost > 0 {
+            tracing::warn!(target: "stockade::guest", %function, worker, lost_records = self.lost, "log cut");
         }
     }
 }

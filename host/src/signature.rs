@@ -52,6 +52,13 @@ pub(crate) fn clash(function: &FunctionInfo, args: &str, result: &str) -> Option
     clashes.then(|| (describe(function), format!("{args} -> {result}")))
 }
 
+/// The same for a call that does not say what it expects.
+pub(crate) fn clash_of_args(function: &FunctionInfo, args: &str) -> Option<(String, String)> {
+    let unknown = "_";
+    debug_assert_eq!(parse(unknown), Type::Unknown);
+    clash(function, args, unknown).map(|(expected, _)| (expected, args.to_owned()))
+}
+
 /// A function as a person would write it.
 pub(crate) fn describe(function: &FunctionInfo) -> String {
     let (params, returns) = match &function.kind {

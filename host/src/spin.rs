@@ -53,6 +53,12 @@ pub(crate) fn may_poll() -> bool {
     PUBLISHED[place].load(Ordering::Relaxed) == 0 && BUSY.load(Ordering::Relaxed) < *CPUS
 }
 
+/// The same for a call that this thread has published already and whose guest has just been answered.
+pub(crate) fn may_poll_again() -> bool {
+    let place = PLACE.with(|place| *place);
+    PUBLISHED[place].load(Ordering::Relaxed) <= 1 && BUSY.load(Ordering::Relaxed) <= *CPUS
+}
+
 /// For how many microseconds the worker may poll for the call after one that may be polled for.
 pub(crate) fn linger_us(may_poll: bool) -> u32 {
     if may_poll {

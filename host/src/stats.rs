@@ -125,6 +125,8 @@ pub struct FailureCounts {
     pub unresponsive: u64,
     /// Arguments or results that do not decode, or are too large.
     pub codec: u64,
+    /// A host function that the guest called failed.
+    pub host_function: u64,
     /// No worker could be started.
     pub no_worker: u64,
 }
@@ -144,6 +146,7 @@ impl FailureCounts {
             + self.protocol
             + self.unresponsive
             + self.codec
+            + self.host_function
             + self.no_worker
     }
 }

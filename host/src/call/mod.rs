@@ -1,5 +1,6 @@
 //! A call that has not begun: what is called, and the choices about it.
 
+mod hosting;
 mod running;
 
 use std::future::IntoFuture;
@@ -9,9 +10,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::running::Advance;
 pub use self::running::Running;
 use self::running::{Step, detach};
-use crate::function::Function;
+use crate::function::{Emitting, Function};
 use crate::handle::{self, CallHandle};
 use crate::hold::{Hold, Shared};
 use crate::limits::{Codec, OnDrop};
@@ -28,6 +30,16 @@ pub struct Call<A, R>(Running<A, R>);
 pub(crate) fn find<A, R>(shared: &Shared, function: &impl Function<A, R>) -> Result<usize, Error> {
     let (index, entry) = shared.pool.functions.find(function.name()?)?;
     entry.check::<A, R>()?;
+    Ok(index)
+}
+
+/// The same where the result's type is not known yet.
+pub(crate) fn find_emitting<A>(
+    shared: &Shared,
+    function: &impl Emitting<A>,
+) -> Result<usize, Error> {
+    let (index, entry) = shared.pool.functions.find(function.name()?)?;
+    entry.check_args::<A>()?;
     Ok(index)
 }
 
@@ -60,6 +72,9 @@ impl<A, R> Call<A, R> {
             watch: None,
             output: None,
             may_wait: true,
+            listens: false,
+            hosting: None,
+            whereabouts: None,
             dispatches: 0,
             ended_before: 0,
             detach: None,
@@ -107,6 +122,13 @@ impl<A, R> Call<A, R> {
     /// Keeps what the guest writes for the caller.
     pub(crate) fn keeping_output(mut self) -> Self {
         self.0.output = Some(Box::default());
+        self
+    }
+
+    /// Wants what the guest emits, and how far it has come.
+    pub(crate) fn listening(mut self) -> Self {
+        self.0.listens = true;
+        self.0.whereabouts = Some(Arc::default());
         self
     }
 

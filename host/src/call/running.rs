@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::message::{Failure, FailureKind, TrapKind};
+use stockade_wire::message::{Failure, FailureKind, TrapKind, split_host_call};
 use stockade_wire::slot::machine::StopReason;
 use stockade_wire::slot::{Disbelief, Written};
 
@@ -21,10 +21,14 @@ use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
 use crate::pool::{
-    Budget, CallEnd, CloseWatch, InFlight, Lease, Outcome, Pool, WaitWorker, Worker,
+    CallEnd, CloseWatch, Event, InFlight, Lease, Outcome, Payload, Pool, Taken, Terms, WaitWorker,
+    Wanted, Worker,
 };
+use crate::progress::Whereabouts;
 use crate::supervisor::Timer;
-use crate::{Cause, Error, Limiter, Trap, codec, output};
+use crate::{Cause, Error, Limiter, Progress, Trap, codec, output};
+
+use super::hosting::Hosting;
 
 /// After so many workers that were gone before they had a call, or did not accept it, it is given up.
 const DISPATCHES_MAX: u32 = 3;
@@ -53,6 +57,12 @@ pub struct Running<A, R> {
     /// What the guest wrote, where the caller wants it.
     pub(crate) output: Option<Box<output::Written>>,
     pub(super) may_wait: bool,
+    /// Whether whoever polls takes what the guest emits.
+    pub(super) listens: bool,
+    /// The host function that the guest waits for.
+    pub(super) hosting: Option<Box<Hosting>>,
+    /// For those who ask how far the guest has come.
+    pub(super) whereabouts: Option<Arc<Whereabouts>>,
     pub(super) dispatches: u32,
     /// How many workers ended as it was given to them.
     pub(super) ended_before: usize,
@@ -67,7 +77,9 @@ pub(super) enum Step {
     Failed(Option<Error>),
     Begin,
     Permit(WaitPermit),
+    /// Without a permit where calls wait for host functions.
     Worker(Option<Permit>, WaitWorker),
+    LastPermit(Option<Lease>, WaitPermit),
     InFlight(InFlight),
     Over,
 }
@@ -105,35 +117,60 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if !this.counted {
-            this.counted = true;
-            this.hold.pool().tally.submitted();
-        }
         let result = loop {
             match this.advance(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(None)) => {}
-                Poll::Ready(Ok(Some(result))) => break Ok(result),
+                // Nobody listens, so a worker that is honest emits nothing.
+                Poll::Ready(Ok(None | Some(Advance::Item(_)))) => {}
+                Poll::Ready(Ok(Some(Advance::Reply(raw)))) => break this.decode_raw(raw),
                 Poll::Ready(Err(error)) => break Err(error),
             }
         };
-        this.end();
-        let how = result
-            .as_ref()
-            .map_or_else(CallEnd::of, |_| CallEnd::Finished);
-        this.hold.pool().tally.ended(how);
-        this.counted = false;
+        this.count(&result);
         Poll::Ready(result)
     }
+}
+
+/// What a poll of a call has brought.
+#[derive(Debug)]
+pub(crate) enum Advance {
+    /// The guest has emitted this, encoded.
+    Item(Vec<u8>),
+    /// The call is over.
+    Reply(Raw),
+}
+
+/// A reply that is not decoded yet.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    payload: Payload,
+    in_flight: InFlight,
 }
 
 impl<A, R> Running<A, R>
 where
     A: Serialize,
-    R: DeserializeOwned,
 {
+    /// Polls for what comes next, the guest's items included.
+    pub(crate) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Result<Advance, Error>> {
+        let result = loop {
+            match self.advance(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(item @ Advance::Item(_)))) => return Poll::Ready(Ok(item)),
+                Poll::Ready(result) => break result,
+            }
+        };
+        self.count(&result);
+        Poll::Ready(result.map(|reply| reply.expect("there are no more steps")))
+    }
+
     /// One step on; `None` when there are more.
-    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<R>, Error>> {
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Advance>, Error>> {
+        if !self.counted {
+            self.counted = true;
+            self.hold.pool().tally.submitted();
+        }
         match &mut self.step {
             Step::Failed(error) => {
                 let error = error.take().expect("a call ends once");
@@ -147,10 +184,7 @@ where
                     let phase = Phase::Queued;
                     return Poll::Ready(Err(Error::Timeout { phase, elapsed }));
                 }
-                let limiter = self
-                    .limiter
-                    .as_ref()
-                    .unwrap_or(&self.hold.pool().config.limiter);
+                let limiter = self.limiter();
                 match limiter.acquire() {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
                     Err(place) => {
@@ -170,16 +204,30 @@ where
             },
             Step::Worker(permit, place) => match place.poll(cx) {
                 Poll::Ready(Ok(lease)) => {
-                    let permit = permit.take().expect("kept until there is a worker");
-                    Poll::Ready(self.dispatch(permit, lease).map(|()| None))
+                    let permit = permit.take();
+                    Poll::Ready(self.with_worker(permit, lease).map(|()| None))
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
                 Poll::Pending => self.wait(cx),
             },
+            Step::LastPermit(lease, place) => match place.poll(cx) {
+                Poll::Ready(permit) => {
+                    let lease = lease.take().expect("kept until there is a permit");
+                    Poll::Ready(self.dispatch(permit, lease).map(|()| None))
+                }
+                Poll::Pending if self.hold.pool().is_closed_or_wakes(&mut self.watch, cx) => {
+                    Poll::Ready(Err(Error::Closed))
+                }
+                Poll::Pending => self.wait(cx),
+            },
             Step::InFlight(in_flight) => {
                 match in_flight.poll(self.hold.pool(), self.function, cx) {
-                    Poll::Ready(outcome) => Poll::Ready(self.settle(outcome)),
-                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Taken::Over(outcome)) => {
+                        self.hosting = None;
+                        Poll::Ready(self.settle(outcome))
+                    }
+                    Poll::Ready(Taken::Event(event)) => Poll::Ready(self.serve(event)),
+                    Poll::Pending => self.host(cx),
                 }
             }
             Step::Over => panic!("a call was polled after it had ended"),
@@ -197,7 +245,9 @@ where
         match self.hold.pool().acquire() {
             Ok(lease) => self.dispatch(permit, lease),
             Err(place) => {
-                self.step = Step::Worker(Some(permit), place);
+                // Where calls wait for host functions, those functions may need the permit before there is a worker.
+                let permit = Some(permit).filter(|_| !self.hold.pool().lends());
+                self.step = Step::Worker(permit, place);
                 if !self.may_wait && self.hold.pool().starts_for_everybody() {
                     // It waits all the same, if not in line.
                     self.waiting = Waiting::begin(self.hold.pool()).ok();
@@ -206,6 +256,25 @@ where
                 self.begin_waiting(self.hold.pool().waiting.load(Ordering::Relaxed))
             }
         }
+    }
+
+    /// There is a worker; the permit may have been given back meanwhile.
+    fn with_worker(&mut self, permit: Option<Permit>, lease: Lease) -> Result<(), Error> {
+        if let Some(permit) = permit {
+            return self.dispatch(permit, lease);
+        }
+        match self.limiter().acquire_first() {
+            Ok(permit) => self.dispatch(permit, lease),
+            Err(place) => {
+                self.step = Step::LastPermit(Some(lease), place);
+                Ok(())
+            }
+        }
+    }
+
+    fn limiter(&self) -> &Limiter {
+        let default = &self.hold.pool().config.limiter;
+        self.limiter.as_ref().unwrap_or(default)
     }
 
     fn begin_waiting(&mut self, waiting: usize) -> Result<(), Error> {
@@ -220,7 +289,7 @@ where
     }
 
     /// Waits on, unless the time for waiting is over.
-    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<R>, Error>> {
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Advance>, Error>> {
         let begun = *self.begun.get_or_insert_with(Instant::now);
         let queue_deadline = self.queue_timeout.map(|timeout| after(begun, timeout));
         let Some(due) = queue_deadline.into_iter().chain(self.deadline).min() else {
@@ -251,16 +320,20 @@ where
         // Over unless it is published: encoding runs the application's code, which may panic.
         self.end();
         let written = self.write(&lease)?;
-        let budget = Budget {
+        let terms = Terms {
             timeout: self.timeout,
             deadline: self.deadline,
             cpu_time: self.hold.pool().config.limits.cpu_time,
+            listens: self.listens,
         };
         let pool = self.hold.pool();
-        match Worker::publish(pool, lease, permit, self.function, written, budget) {
+        match Worker::publish(pool, lease, permit, self.function, written, terms) {
             Ok(mut in_flight) => {
                 if self.output.is_some() {
                     in_flight.keep_output();
+                }
+                if let Some(whereabouts) = &self.whereabouts {
+                    whereabouts.set(Arc::downgrade(in_flight.worker()), in_flight.id());
                 }
                 self.step = Step::InFlight(in_flight);
                 Ok(())
@@ -301,7 +374,78 @@ where
         written
     }
 
-    fn settle(&mut self, outcome: Outcome) -> Result<Option<R>, Error> {
+    /// Does what the guest wants, or begins to.
+    fn serve(&mut self, Event { place, wanted }: Event) -> Result<Option<Advance>, Error> {
+        let Step::InFlight(in_flight) = &mut self.step else {
+            unreachable!("only a call in flight has events")
+        };
+        let pool = self.hold.pool();
+        let request = match wanted {
+            Wanted::Item(item) => {
+                in_flight.answer(place, &[], None);
+                return Ok(Some(Advance::Item(item)));
+            }
+            Wanted::Log(log) => {
+                let name = pool.functions.entry(self.function).name();
+                log.deliver(name, in_flight.worker().id);
+                in_flight.answer(place, &[], None);
+                return Ok(None);
+            }
+            Wanted::HostCall(request) => request,
+        };
+        let functions = &pool.config.host_functions;
+        let Some((name, request)) = split_host_call(&request) else {
+            let refusal = codec::refusal(codec::NO_FUNCTION, "the name is not UTF-8");
+            in_flight.answer(place, &refusal, None);
+            return Ok(None);
+        };
+        let (Some(answering), Some(runtime)) = (
+            functions.answering(name, request),
+            pool.config.runtime.as_ref(),
+        ) else {
+            in_flight.answer(place, &functions.nobody(name), None);
+            return Ok(None);
+        };
+        let limiter = self.limiter.as_ref().unwrap_or(&pool.config.limiter);
+        // Given back now, so that what the function calls can have it.
+        drop(in_flight.worker().lend_permit(in_flight.id()));
+        self.hosting = Some(Box::new(Hosting::start(
+            name.to_owned(),
+            place,
+            answering,
+            runtime,
+            limiter.clone(),
+            pool.lend(),
+        )));
+        Ok(None)
+    }
+
+    /// Waits for the host function that the guest waits for, if it does.
+    fn host(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Advance>, Error>> {
+        let Some(hosting) = &mut self.hosting else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(answer) = hosting.poll(cx) else {
+            return Poll::Pending;
+        };
+        self.hosting = None;
+        let mut answer = answer?;
+        let limit = self.hold.pool().config.limits.payload_bytes;
+        if answer.bytes.len() > limit {
+            let reason = format!(
+                "the result of {} bytes is longer than the limit of {limit}",
+                answer.bytes.len()
+            );
+            answer.bytes = codec::refusal(codec::NOT_ENCODABLE, &reason);
+            answer.bytes.truncate(limit);
+        }
+        if let Step::InFlight(in_flight) = &mut self.step {
+            in_flight.answer(answer.place, &answer.bytes, Some(answer.permit));
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    fn settle(&mut self, outcome: Outcome) -> Result<Option<Advance>, Error> {
         // Over whatever happens: decoding runs the application's code, which may panic.
         let Step::InFlight(mut in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
             unreachable!("only a call in flight has an outcome")
@@ -322,15 +466,7 @@ where
             Outcome::Failed { failure, stderr } => {
                 Err(self.failure(&in_flight, function, failure, stderr))
             }
-            Outcome::Reply(payload) => {
-                let kind = &function.info.kind;
-                let (result, buffer) = payload
-                    .decoded(|bytes| codec::decode(function.name(), kind, self.codec, bytes));
-                if let Some(buffer) = buffer {
-                    in_flight.give_back(buffer);
-                }
-                result.map(Some)
-            }
+            Outcome::Reply(payload) => Ok(Some(Advance::Reply(Raw { payload, in_flight }))),
             Outcome::Retry { exit } => {
                 // One that ended in good order just before says nothing about the call.
                 let ended = exit == Some(Exit::Code(0));
@@ -406,7 +542,7 @@ where
             FailureKind::StackOverflow => Cause::StackOverflow,
             FailureKind::Exit(code) => Cause::GuestExit(code),
             FailureKind::Abi(what) => Cause::Protocol(format!("by the guest's code: {what}")),
-            FailureKind::ResultTooLarge { bytes } => {
+            FailureKind::ResultTooLarge { bytes } | FailureKind::EventTooLarge { bytes } => {
                 let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                 return Error::PayloadTooLarge {
                     bytes,
@@ -423,10 +559,81 @@ where
     }
 }
 
+impl<A, R: DeserializeOwned> Running<A, R> {
+    fn decode_raw(&self, Raw { payload, in_flight }: Raw) -> Result<R, Error> {
+        let (result, buffer) = payload.decoded(|bytes| self.decode(bytes));
+        if let Some(buffer) = buffer {
+            in_flight.give_back(buffer);
+        }
+        result
+    }
+}
+
+impl Raw {
+    /// The reply itself.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.payload.into_bytes()
+    }
+}
+
 impl<A, R> Running<A, R> {
+    /// What a reply to this call says.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, reply: &[u8]) -> Result<T, Error> {
+        let function = self.hold.pool().functions.entry(self.function);
+        codec::decode(function.name(), &function.info.kind, self.codec, reply)
+    }
+
+    /// The call is over, and so ended.
+    fn count<T>(&mut self, result: &Result<T, Error>) {
+        let how = result
+            .as_ref()
+            .map_or_else(CallEnd::of, |_| CallEnd::Finished);
+        self.count_as(how);
+    }
+
+    fn count_as(&mut self, how: CallEnd) {
+        self.end();
+        self.hold.pool().tally.ended(how);
+        self.counted = false;
+    }
+
+    /// Stops the call for this reason, which is returned.
+    pub(crate) fn give_up(&mut self, error: Error) -> Error {
+        self.count_as(CallEnd::of(&error));
+        error
+    }
+
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = Some(timeout);
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    pub(crate) fn function_name(&self) -> &str {
+        self.hold.pool().functions.entry(self.function).name()
+    }
+
+    /// What says how far the guest has come, whoever polls the call.
+    pub(crate) fn track(&mut self) -> Arc<Whereabouts> {
+        let whereabouts = Arc::<Whereabouts>::default();
+        if let Step::InFlight(in_flight) = &self.step {
+            whereabouts.set(Arc::downgrade(in_flight.worker()), in_flight.id());
+        }
+        self.whereabouts = Some(Arc::clone(&whereabouts));
+        whereabouts
+    }
+
+    /// How far the guest says that it has come.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        self.whereabouts.as_ref()?.progress()
+    }
+
     /// Lets go of everything that only a call under way needs.
     fn end(&mut self) {
         self.step = Step::Over;
+        self.hosting = None;
         self.waiting = None;
         self.watch = None;
         self.timer = None;
@@ -473,6 +680,9 @@ impl<A, R> Drop for Running<A, R> {
             watch: self.watch.take(),
             output: self.output.take(),
             may_wait: self.may_wait,
+            listens: self.listens,
+            hosting: self.hosting.take(),
+            whereabouts: self.whereabouts.take(),
             dispatches: self.dispatches,
             ended_before: self.ended_before,
             detach: None,

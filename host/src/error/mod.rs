@@ -78,7 +78,15 @@ pub enum Error {
         /// What the decoder says.
         reason: String,
     },
-    /// The arguments or the result are longer than [`crate::Limits::payload_bytes`].
+    /// A host function that the guest called failed; the guest was stopped.
+    HostFunction {
+        /// The host function's name.
+        function: String,
+        /// How: a panic's message, or that its runtime has ended.
+        reason: String,
+    },
+    /// The arguments, the result, or something that the guest emitted or asked of its host are longer than
+    /// [`crate::Limits::payload_bytes`].
     PayloadTooLarge {
         /// Their encoded length in bytes.
         bytes: usize,
@@ -254,6 +262,12 @@ impl fmt::Display for Error {
             Self::DecodeResult { function, reason } => write!(
                 f,
                 "the result of `{}` does not decode as the expected type: {}",
+                Shown(function),
+                Shown(reason)
+            ),
+            Self::HostFunction { function, reason } => write!(
+                f,
+                "the host function `{}` failed, so the call that waited for it was stopped: {}",
                 Shown(function),
                 Shown(reason)
             ),

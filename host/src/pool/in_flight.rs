@@ -9,8 +9,9 @@ use stockade_wire::message::Failure;
 use stockade_wire::slot::machine::StopReason;
 use stockade_wire::slot::{Disbelief, INLINE_REPLY};
 
-use super::{Pool, Tally, Worker};
+use super::{Event, Pool, Tally, Worker};
 use crate::error::Exit;
+use crate::limiter::Permit;
 use crate::output::Written;
 use crate::spin;
 
@@ -20,12 +21,24 @@ pub(crate) struct InFlight {
     worker: Arc<Worker>,
     id: u64,
     published: Instant,
-    may_poll: bool,
+    /// Until when the next poll may look for an answer before it sleeps.
+    poll_until: Option<Instant>,
+    /// How many of its events have been seen.
+    seen: u32,
     /// The reply was there within the first poll.
     quick: bool,
     over: bool,
     /// What the guest wrote, if its caller wants it.
     kept: Option<Box<Written>>,
+}
+
+/// What has become of a published call.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is over.
+    Over(Outcome),
+    /// Its guest wants something, and waits for it.
+    Event(Event),
 }
 
 /// How a published call ended.
@@ -58,6 +71,13 @@ pub(crate) enum Payload {
 const SHARED_FROM: usize = 64 << 10;
 
 impl Payload {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Inline(bytes, len) => bytes[..len].to_vec(),
+            Self::Buffer(bytes) => bytes,
+        }
+    }
+
     /// What `decode` makes of the bytes, and the buffer, unless the result holds on to it.
     pub(crate) fn decoded<R>(self, decode: impl FnOnce(&[u8]) -> R) -> (R, Option<Vec<u8>>) {
         match self {
@@ -78,7 +98,8 @@ impl InFlight {
             worker,
             id,
             published,
-            may_poll,
+            poll_until: may_poll.then(|| published + spin::POLL_MAX),
+            seen: 0,
             quick: false,
             over: false,
             kept: None,
@@ -110,15 +131,21 @@ impl InFlight {
         self.published
     }
 
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     pub(crate) fn poll(
         &mut self,
         pool: &Arc<Pool>,
         function: usize,
         cx: &mut Context<'_>,
-    ) -> Poll<Outcome> {
+    ) -> Poll<Taken> {
         let luck = &pool.functions.entry(function).luck;
-        if std::mem::take(&mut self.may_poll) && luck.try_it() {
-            if self.look_for_a_while() {
+        if let Some(until) = self.poll_until.take()
+            && luck.try_it()
+        {
+            if self.look_until(until) {
                 self.quick = true;
                 luck.hit()
             } else {
@@ -126,23 +153,36 @@ impl InFlight {
             }
         }
         let kept = self.kept.as_deref_mut();
-        match self.worker.take(pool, self.id, cx.waker(), kept) {
-            Some(outcome) => {
-                self.over = true;
-                Poll::Ready(outcome)
+        match self.worker.take(pool, self.id, self.seen, cx.waker(), kept) {
+            Some(taken) => {
+                match &taken {
+                    Taken::Over(_) => self.over = true,
+                    Taken::Event(event) => {
+                        self.seen = event.place;
+                        // Whatever it wants takes longer than the calls that this is meant for.
+                        self.quick = false;
+                    }
+                }
+                Poll::Ready(taken)
             }
             None => Poll::Pending,
         }
     }
 
-    /// Polls for the reply, only in the poll that published the call: for longer it would hold up the
-    /// other tasks of this thread.
-    fn look_for_a_while(&self) -> bool {
+    /// Lets the guest go on with what it wanted, and with its permit, if it had lent that.
+    pub(crate) fn answer(&mut self, place: u32, answer: &[u8], permit: Option<Permit>) {
+        self.worker.answer(self.id, place, answer, permit);
+        // The guest is awake, and may want the next thing as soon.
+        self.poll_until = spin::may_poll_again().then(|| Instant::now() + spin::POLL_MAX);
+    }
+
+    /// Polls for the reply, only in the poll that published the call or answered its guest: for longer it would
+    /// hold up the other tasks of this thread.
+    fn look_until(&self, until: Instant) -> bool {
         const LOOKS: u32 = 64;
-        let until = self.published + spin::POLL_MAX;
         loop {
             for _ in 0..LOOKS {
-                if self.worker.peek(self.id) {
+                if self.worker.peek(self.id, self.seen) {
                     return true;
                 }
                 std::hint::spin_loop();

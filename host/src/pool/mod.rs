@@ -20,9 +20,9 @@ use stockade_wire::sys::fork;
 
 pub(crate) use closing::CloseWatch;
 pub(crate) use ends::EndReason;
-pub(crate) use in_flight::{InFlight, Outcome};
+pub(crate) use in_flight::{InFlight, Outcome, Payload, Taken};
 pub(crate) use tally::{CallEnd, Tally};
-pub(crate) use worker::{Budget, Worker};
+pub(crate) use worker::{Event, Terms, Wanted, Worker};
 
 use self::closing::Closing;
 use self::ends::Ends;
@@ -76,6 +76,8 @@ struct State {
     alive: Vec<Arc<Worker>>,
     /// Of those, how many get no more calls, because they were told to end.
     leaving: usize,
+    /// Calls that wait for a host function: their workers take nobody's place meanwhile.
+    lent: usize,
     /// Workers that go when another one is ready, which is on its way.
     retiring: VecDeque<(Arc<Worker>, EndReason)>,
     /// Workers that were asked for and have no process yet.
@@ -158,6 +160,7 @@ impl Pool {
                 idle: Vec::new(),
                 alive: Vec::new(),
                 leaving: 0,
+                lent: 0,
                 retiring: VecDeque::new(),
                 ordered: 0,
                 coming: 0,
@@ -208,6 +211,34 @@ impl Pool {
         })
     }
 
+    /// How many workers there may be: as many as are allowed, and one for each whose guest waits for a host
+    /// function, or a host function that calls back into its host would wait for its own worker. A guest that
+    /// makes host functions call it again and again is held to a few times as many.
+    fn workers_max(&self, state: &State) -> usize {
+        const TIMES: usize = 4;
+        let workers = self.config.workers;
+        workers + state.lent.min(workers.saturating_mul(TIMES))
+    }
+
+    /// Whether there are more workers than are allowed, from when guests waited for host functions. Those on their
+    /// way up do not count: they may be successors.
+    fn has_surplus(&self, state: &State) -> bool {
+        state.ready() > self.workers_max(state) && state.queue.waiting() == 0
+    }
+
+    /// A call's guest begins to wait for a host function.
+    pub(crate) fn lend(self: &Arc<Self>) -> Lent {
+        let mut state = self.lock();
+        state.lent += 1;
+        self.start_what_is_wanted(&mut state);
+        Lent(Arc::clone(self))
+    }
+
+    /// Whether calls wait for host functions.
+    pub(crate) fn lends(&self) -> bool {
+        self.lock().lent > 0
+    }
+
     /// Starts as many workers as calls wait for one, within what is allowed, and as many as there are to be
     /// in any case.
     fn start_what_is_wanted(&self, state: &mut State) {
@@ -223,7 +254,7 @@ impl Pool {
             return;
         }
         while state.coming < state.queue.waiting()
-            && state.staying() + state.ordered < self.config.workers
+            && state.staying() + state.ordered < self.workers_max(state)
         {
             self.order(state, StartFor::Call);
         }
@@ -315,7 +346,11 @@ impl Pool {
 
     /// A worker is free: for whoever waits longest, else for the next call.
     pub(crate) fn release(&self, worker: Arc<Worker>) {
-        self.release_locked(self.lock(), worker);
+        let state = self.lock();
+        if self.has_surplus(&state) && !worker.is_dead() {
+            return self.let_go(state, &worker, EndReason::Idle);
+        }
+        self.release_locked(state, worker);
     }
 
     fn release_locked(&self, mut state: MutexGuard<'_, State>, worker: Arc<Worker>) {
@@ -388,14 +423,19 @@ impl Pool {
         state.health.started();
         let wakers = std::mem::take(&mut state.to_wake_when_ready);
         let replaced = std::iter::from_fn(|| state.retiring.pop_front())
-            .find(|(old, _)| !old.is_dead() && !old.is_leaving())
-            .filter(|(old, reason)| {
-                old.spend(*reason);
-                let place = state.idle.iter().position(|other| other.id == old.id);
-                // One that has a call goes when that is over.
-                place.map(|place| state.idle.remove(place)).is_some()
-            });
-        self.release_locked(state, worker);
+            .find(|(old, _)| !old.is_dead() && !old.is_leaving());
+        let is_successor = replaced.is_some();
+        let replaced = replaced.filter(|(old, reason)| {
+            old.spend(*reason);
+            let place = state.idle.iter().position(|other| other.id == old.id);
+            // One that has a call goes when that is over.
+            place.map(|place| state.idle.remove(place)).is_some()
+        });
+        if !is_successor && self.has_surplus(&state) {
+            self.let_go(state, &worker, EndReason::Idle);
+        } else {
+            self.release_locked(state, worker);
+        }
         if let Some((old, reason)) = replaced {
             self.let_go(self.lock(), &old, reason);
         }
@@ -504,6 +544,21 @@ impl Pool {
         wakers.into_iter().for_each(Waker::wake);
         for worker in workers {
             worker.condemn();
+        }
+    }
+}
+
+/// A call's guest waits for a host function, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lent(Arc<Pool>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.lent -= 1;
+        if self.0.has_surplus(&state) && !state.idle.is_empty() {
+            let longest_idle = state.idle.remove(0);
+            self.0.let_go(state, &longest_idle, EndReason::Idle);
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) enum CallEnd {
     Protocol,
     Unresponsive,
     Codec,
+    HostFunction,
     NoWorker,
 }
 
@@ -52,6 +53,7 @@ impl CallEnd {
             | Error::EncodeResult { .. }
             | Error::DecodeResult { .. }
             | Error::PayloadTooLarge { .. } => Self::Codec,
+            Error::HostFunction { .. } => Self::HostFunction,
             Error::Spawn { .. } | Error::Init { .. } | Error::Io(_) => Self::NoWorker,
             Error::Saturated { .. }
             | Error::Closed
@@ -137,6 +139,7 @@ impl Tally {
             protocol: of(CallEnd::Protocol),
             unresponsive: of(CallEnd::Unresponsive),
             codec: of(CallEnd::Codec),
+            host_function: of(CallEnd::HostFunction),
             no_worker: of(CallEnd::NoWorker),
         };
         let mut counts = CallCounts {

@@ -299,6 +299,11 @@ pub enum FailureKind {
         /// Their length in bytes.
         bytes: u64,
     },
+    /// What the guest wanted of its host does not fit in a payload.
+    EventTooLarge {
+        /// Its length in bytes.
+        bytes: u64,
+    },
     /// The guest broke the rules between guest and worker.
     Abi(String),
 }
@@ -324,6 +329,21 @@ pub enum TrapKind {
     BadConversionToInteger,
     /// Anything else.
     Other,
+}
+
+/// What precedes the request of a host call: how long the function's name is, which comes next.
+#[must_use]
+pub fn host_call_header(name_bytes: u32) -> [u8; 4] {
+    name_bytes.to_le_bytes()
+}
+
+/// The function's name and the request of a host call; `None` when it is damaged.
+#[must_use]
+pub fn split_host_call(payload: &[u8]) -> Option<(&str, &[u8])> {
+    let (header, rest) = payload.split_first_chunk::<4>()?;
+    let name_bytes = u32::from_le_bytes(*header).try_into().ok()?;
+    let (name, request) = rest.split_at_checked(name_bytes)?;
+    Some((std::str::from_utf8(name).ok()?, request))
 }
 
 /// The description of a failure as a reply's payload, cut to what a slot holds.

@@ -1,6 +1,8 @@
 //! Version 1 of the rules between a guest and whoever runs it: the names and types that both the compiler,
 //! which checks modules, and the worker, which calls them, go by.
 
+use wasmtime::ValType;
+
 /// The version that metadata must name.
 pub(crate) const VERSION: u32 = 1;
 
@@ -25,7 +27,61 @@ pub(crate) const METADATA_SECTION: &str = "stockade";
 /// The greatest status byte of a reply.
 pub(crate) const STATUS_MAX: u8 = 2;
 
+/// The status byte of the answer to a host call that nobody can serve.
+pub(crate) const STATUS_NO_FUNCTION: u8 = 3;
+
+/// The functions that [`MODULE`] offers, with their types.
+pub(crate) const IMPORTS: [Import; 5] = {
+    use Ty::{I32, I64};
+    [
+        Import::new("panic", &[I32, I32], &[]),
+        Import::new("log", &[I32, I32, I32], &[]),
+        Import::new("progress", &[I64, I64], &[]),
+        Import::new("emit", &[I32, I32], &[]),
+        Import::new("call", &[I32, I32, I32, I32], &[I64]),
+    ]
+};
+
+/// A function that guests may import.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Import {
+    pub(crate) name: &'static str,
+    pub(crate) params: &'static [Ty],
+    pub(crate) results: &'static [Ty],
+}
+
+impl Import {
+    const fn new(name: &'static str, params: &'static [Ty], results: &'static [Ty]) -> Self {
+        Self {
+            name,
+            params,
+            results,
+        }
+    }
+}
+
+/// Puts an address and a length together as a work function does.
+pub(crate) fn pack(ptr: u32, len: u32) -> u64 {
+    u64::from(ptr) << 32 | u64::from(len)
+}
+
 /// Splits a work function's result, `ptr << 32 | len`.
 pub(crate) fn unpack(result: u64) -> (u32, u32) {
     ((result >> 32) as u32, result as u32)
+}
+
+/// A parameter's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ty {
+    I32,
+    I64,
+}
+
+impl From<Ty> for ValType {
+    fn from(ty: Ty) -> Self {
+        match ty {
+            Ty::I32 => Self::I32,
+            Ty::I64 => Self::I64,
+        }
+    }
 }

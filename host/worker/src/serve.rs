@@ -11,22 +11,25 @@
 use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stockade_wire::message::{
     Failure, FailureKind, InstanceState, Seal, WorkerMessage, WorkerRefusal, WorkerSetup,
-    encode_failure,
+    encode_failure, host_call_header,
 };
 use stockade_wire::role::Assignment;
-use stockade_wire::slot::{Idle, ReplyKind, Request, WorkerSlot};
+use stockade_wire::slot::{EventKind, Idle, ReplyKind, Request, WorkerSlot};
 
 use crate::config::InstanceLimits;
-use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, World};
+use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, Stopped, World};
 use crate::seal::{Landlock, Sealing};
 use crate::{process, seal, signals};
 
 /// What a sleep that belongs to no call is told to look out for: no call ever has this number.
 const NO_CALL: u64 = u64::MAX;
+
+/// A guest that logs while it works is heard of this often; what it logs shortly before its end comes with that.
+const LOG_EVERY: Duration = Duration::from_millis(100);
 
 /// The slot as a guest's world. It lives as long as the process.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ struct Site {
     slot: WorkerSlot,
     /// The call that guest code runs for.
     call: Cell<u64>,
+    /// When the host was last made to look at the log, or its first record was made.
+    log_shown: Cell<Instant>,
 }
 
 type Refusal = (WorkerRefusal, String);
@@ -105,6 +110,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     let site: &'static Site = Box::leak(Box::new(Site {
         slot,
         call: Cell::new(NO_CALL),
+        log_shown: Cell::new(Instant::now()),
     }));
     let guest = first_guest(program, site)?;
     Ok(Worker {
@@ -283,6 +289,58 @@ impl World for &'static Site {
         if self.call.get() != NO_CALL {
             self.slot.write_output(stream, bytes);
         }
+    }
+
+    fn log(&self, level: u8, text: &[u8]) -> Result<(), Stopped> {
+        let call = self.call.get();
+        if call == NO_CALL {
+            return Ok(());
+        }
+        let first = !self.slot.has_log();
+        self.slot.write_log(level, text);
+        if first {
+            self.log_shown.set(Instant::now());
+        } else if self.log_shown.get().elapsed() >= LOG_EVERY {
+            self.slot.raise(call, EventKind::Log, &[]).ok_or(Stopped)?;
+            self.log_shown.set(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn progress(&self, progress: [u64; 2]) {
+        if self.call.get() != NO_CALL {
+            self.slot.set_progress(progress);
+        }
+    }
+
+    fn takes_items(&self) -> bool {
+        self.call.get() != NO_CALL && self.slot.is_listened_to()
+    }
+
+    fn emit(&self, item: &[u8]) -> Result<(), Stopped> {
+        let taken = self.slot.raise(self.call.get(), EventKind::Item, &[item]);
+        taken.map(drop).ok_or(Stopped)
+    }
+
+    fn call_host(&self, name: &[u8], request: &[u8]) -> Result<Option<usize>, Stopped> {
+        let call = self.call.get();
+        if call == NO_CALL {
+            return Ok(None);
+        }
+        // What fits in a payload fits in 31 bits.
+        let header = host_call_header(name.len() as u32);
+        let answer = self
+            .slot
+            .raise(call, EventKind::HostCall, &[&header, name, request]);
+        answer.map(Some).ok_or(Stopped)
+    }
+
+    fn read_answer(&self, to: &mut [u8]) {
+        self.slot.read_answer(to);
+    }
+
+    fn payload_bytes_max(&self) -> usize {
+        self.slot.payload_bytes_max()
     }
 }
 

@@ -7,6 +7,7 @@ mod cache;
 mod claims;
 mod commands;
 mod echoes;
+mod events;
 mod forms;
 mod limits;
 mod maps;

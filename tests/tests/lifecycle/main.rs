@@ -12,6 +12,7 @@ mod failing;
 mod forks;
 mod hostile_compiler;
 mod hostile_death;
+mod hostile_events;
 mod hostile_start;
 mod hostile_worker;
 mod hosts;

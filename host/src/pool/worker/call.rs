@@ -9,16 +9,18 @@ use crate::clock;
 use crate::limiter::Permit;
 use crate::spin::Running;
 
-/// What one call may use.
+/// What one call may use, and what its caller wants.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Budget {
+pub(crate) struct Terms {
     /// From its dispatch on.
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cpu_time: Option<Duration>,
+    /// Whether its caller takes what the guest emits.
+    pub(crate) listens: bool,
 }
 
-impl Budget {
+impl Terms {
     /// When a call that is published now is stopped.
     pub(super) fn ends(&self, published: Instant) -> Option<Instant> {
         let run_until = self.timeout.map(|timeout| clock::after(published, timeout));
@@ -36,8 +38,13 @@ pub(super) struct Call {
     /// Whether the caller has slept, so that the call took a while.
     pub(super) slept: bool,
     pub(super) clocks: Clocks,
-    /// Held for what their drop does, when the worker is provably free.
-    pub(super) _permit: Permit,
+    /// The newest of its events that the worker has rung for.
+    pub(super) rung_for: u32,
+    /// How many bytes of its log have been read.
+    pub(super) log_read: usize,
+    /// Held for what their drop does, when the worker is provably free. Without a permit while it waits for a
+    /// host function.
+    pub(super) permit: Option<Permit>,
     pub(super) _running: Running,
 }
 

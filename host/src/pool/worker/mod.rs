@@ -6,6 +6,7 @@
 
 mod call;
 mod clocks;
+mod events;
 mod life;
 mod settle;
 mod startup;
@@ -24,12 +25,13 @@ use stockade_wire::slot::machine::{Machine, Resolution, StopReason, StopStyle};
 use stockade_wire::slot::{Disbelief, HostSlot, Seen, Written};
 use stockade_wire::sys::packet;
 
-pub(crate) use self::call::Budget;
+pub(crate) use self::call::Terms;
 use self::call::{Call, Clocks, CpuClock};
+pub(crate) use self::events::{Event, Wanted};
 use self::life::Life;
 use self::settle::LastWord;
 use self::startup::Startup;
-use super::in_flight::{InFlight, Outcome};
+use super::in_flight::{InFlight, Outcome, Taken};
 use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
@@ -91,6 +93,8 @@ struct Record {
     /// How often the worker has rung for nothing since its newest call was published.
     empty_rings: u8,
     pages_touched: bool,
+    /// Whether the worker was told that somebody takes what its guest emits.
+    listens: bool,
     /// When to give back pages, and from where on.
     release_pages: Option<(Instant, usize)>,
 }
@@ -145,6 +149,7 @@ impl Worker {
                 output_totals: [0; 2],
                 empty_rings: 0,
                 pages_touched: false,
+                listens: false,
                 release_pages: None,
             }),
         })
@@ -183,7 +188,7 @@ impl Worker {
         permit: Permit,
         function: usize,
         written: Written,
-        budget: Budget,
+        terms: Terms,
     ) -> Result<InFlight, (Permit, Arc<Self>)> {
         // From here on it goes back by its machine's orders; if it cannot be given the call, its death is on
         // the way to the pool.
@@ -193,6 +198,10 @@ impl Worker {
             drop(record);
             return Err((permit, worker));
         };
+        if record.listens != terms.listens {
+            record.listens = terms.listens;
+            worker.slot.listen(terms.listens);
+        }
         let may_poll = spin::may_poll();
         let export = pool.functions.entry(function).info.export;
         let len = written.len();
@@ -203,10 +212,9 @@ impl Worker {
         let published = Instant::now();
         let clocks = Clocks {
             accept_by: Some(published + record.accept_within),
-            deadline: budget.ends(published),
+            deadline: terms.ends(published),
             grace_until: None,
-            cpu: (budget.cpu_time)
-                .and_then(|limit| CpuClock::start(worker.pid(), limit, published)),
+            cpu: (terms.cpu_time).and_then(|limit| CpuClock::start(worker.pid(), limit, published)),
         };
         let term_due = record.term.used(published, &worker.life);
         record.bytes.to_guest += len as u64;
@@ -218,7 +226,9 @@ impl Worker {
             waker: None,
             slept: false,
             clocks,
-            _permit: permit,
+            rung_for: 0,
+            log_read: 0,
+            permit: Some(permit),
             _running: Running::begin(),
         });
         drop(record);
@@ -266,28 +276,38 @@ impl Worker {
         }
     }
 
-    /// Looks for the reply to call `id` without the lock; what it finds is for [`Self::take`] to judge.
+    /// Looks for the reply to call `id`, or an event after the first `seen`, without the lock; what it finds is
+    /// for [`Self::take`] to judge.
     #[inline]
-    pub(super) fn peek(&self, id: u64) -> bool {
-        self.slot.look(id) != Seen::Nothing
+    pub(super) fn peek(&self, id: u64, seen: u32) -> bool {
+        self.slot.look(id) != Seen::Nothing || self.slot.may_have_event(id, seen)
     }
 
-    /// The outcome of call `id`, for its caller; `waker` is kept when there is none yet. What the guest wrote
-    /// goes to `kept`, if there is one, else to where the embedder wants it.
+    /// What has become of call `id`, for its caller, who has `seen` so many of its events; `waker` is kept when
+    /// that is nothing yet. What the guest wrote goes to `kept`, if there is one, else to where the embedder
+    /// wants it.
     pub(super) fn take(
         self: &Arc<Self>,
         pool: &Pool,
         id: u64,
+        seen: u32,
         waker: &Waker,
         kept: Option<&mut output::Written>,
-    ) -> Option<Outcome> {
+    ) -> Option<Taken> {
         let mut record = self.lock();
         if let Some(at) = record.settled.iter().position(|(of, _)| *of == id) {
-            return Some(record.settled.swap_remove(at).1);
+            return Some(Taken::Over(record.settled.swap_remove(at).1));
         }
         debug_assert!(record.machine.is_running(id));
         let mut step = self.look(&mut record);
         let mut replaced = None;
+        if step.is_none() {
+            match self.take_event(&mut record, seen) {
+                Ok(None) => {}
+                Ok(Some(event)) => return Some(Taken::Event(event)),
+                Err(lie) => step = Some(self.caught(&mut record, lie)),
+            }
+        }
         if step.is_none() {
             if let Some(call) = &mut record.call
                 && !call.waker.as_ref().is_some_and(|old| old.will_wake(waker))
@@ -297,20 +317,35 @@ impl Worker {
             }
             self.slot.arm(id);
             step = self.look(&mut record);
+            if step.is_none() && self.slot.may_have_event(id, seen) {
+                match self.take_event(&mut record, seen) {
+                    Ok(None) => {}
+                    Ok(Some(event)) => {
+                        drop(record);
+                        drop(replaced);
+                        return Some(Taken::Event(event));
+                    }
+                    Err(lie) => step = Some(self.caught(&mut record, lie)),
+                }
+            }
         }
         let taken = step.map(|(step, last)| self.carry_out(&mut record, step, last));
         drop(record);
         drop(replaced);
         let (outcome, after) = taken?;
         match (self.finish(pool, after), kept) {
-            (Some((_, written)), Some(kept)) => *kept = written,
+            (Some((function, written)), Some(kept)) => {
+                let name = pool.functions.entry(function).name();
+                written.log.deliver(name, self.id);
+                *kept = written;
+            }
             (Some((function, written)), None) => {
                 let name = pool.functions.entry(function).name();
                 written.deliver(pool.config.wasi.output(), name, self.id);
             }
             (None, _) => {}
         }
-        outcome
+        outcome.map(Taken::Over)
     }
 
     /// Gives a reply buffer back for the next call.
@@ -361,10 +396,16 @@ impl Worker {
         // Empty when one ring was reported twice.
         let _ = rustix::io::read(&self.eventfd, &mut count);
         if self.last_word(&record).is_none() {
+            if self.rings_for_event(&mut record) {
+                let waker = record.call.as_mut().and_then(|call| call.waker.take());
+                drop(record);
+                waker.into_iter().for_each(Waker::wake);
+                return;
+            }
             record.empty_rings += 1;
             if record.empty_rings > EMPTY_RINGS_MAX {
-                let step = record.machine.lied();
-                self.act(record, step, LastWord::Lie(Disbelief::EmptyRing));
+                let (step, last) = self.caught(&mut record, Disbelief::EmptyRing);
+                self.act(record, step, last);
             }
         } else if record.machine.is_stopping() {
             // Nobody waits for it any more, so the look is ours.
@@ -396,7 +437,8 @@ impl Worker {
         // Output that is neither gone nor left from an earlier call: guest code has run, whatever the mark
         // says, and the call must not run again.
         let now = self.slot.output_totals();
-        let wrote = (0..2).any(|i| now[i] != 0 && now[i] != record.output_totals[i]);
+        let wrote = (0..2).any(|i| now[i] != 0 && now[i] != record.output_totals[i])
+            || self.slot.may_have_event(record.machine.id(), 0);
         let reply = last.as_ref().and_then(LastWord::reply);
         let step = record.machine.died(reply, accepted || wrote);
         let last = match last {

@@ -86,8 +86,13 @@ impl Worker {
             && (last.has_output() || died)
         {
             record.output_totals = self.slot.output_totals();
+            let log = self.slot.log(call.log_read);
             let written = output::Written {
                 streams: [self.slot.output(0), self.slot.output(1)],
+                log: output::Logged {
+                    records: log.records,
+                    lost: log.lost,
+                },
             };
             after.output = Some((call.function, written));
         }

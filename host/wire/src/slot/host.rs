@@ -15,9 +15,9 @@ const DOORBELL: Doorbell = Doorbell::at(request::DOORBELL);
 /// The host's side of a slot.
 #[derive(Debug)]
 pub struct HostSlot {
-    request: Mapping,
-    reply: Mapping,
-    geometry: Geometry,
+    pub(super) request: Mapping,
+    pub(super) reply: Mapping,
+    pub(super) geometry: Geometry,
 }
 
 /// What the reply memory says about a call.
@@ -78,6 +78,22 @@ pub enum Disbelief {
     Failure,
     /// It spoke on its socket while it served.
     Chatter,
+    /// It wanted something of its host before it had marked its call as accepted.
+    EarlyEvent,
+    /// It wanted something new of its host before it had the answer to the last, or something unknown.
+    Event {
+        /// The number that it gave.
+        found: u64,
+        /// What it claims to be.
+        kind: u32,
+    },
+    /// What it wants of its host is longer than anything may be.
+    EventLength {
+        /// The claimed length in bytes.
+        found: usize,
+        /// The greatest length in bytes.
+        max: usize,
+    },
 }
 
 impl fmt::Display for Disbelief {
@@ -99,6 +115,21 @@ impl fmt::Display for Disbelief {
             Self::EmptyRing => f.write_str("it rang again and again without a reply"),
             Self::Chatter => f.write_str("it spoke on its socket while it served"),
             Self::Failure => f.write_str("its description of a failure does not decode"),
+            Self::EarlyEvent => {
+                f.write_str("it wanted something of its host before it had accepted its call")
+            }
+            Self::Event { found, kind } => {
+                write!(
+                    f,
+                    "it wanted something of kind {kind} out of turn (event {found:#x})"
+                )
+            }
+            Self::EventLength { found, max } => {
+                write!(
+                    f,
+                    "what it wants of its host claims {found} bytes, more than the {max} that fit"
+                )
+            }
         }
     }
 }
@@ -161,7 +192,7 @@ impl HostSlot {
 
     /// Wakes the worker if it sleeps, and returns whether it did.
     #[inline]
-    fn ring(&self) -> bool {
+    pub(super) fn ring(&self) -> bool {
         DOORBELL.ring(&self.request);
         fence(Ordering::SeqCst);
         let sleeps = self.reply.load_u32(reply::SLEEPING) != 0;

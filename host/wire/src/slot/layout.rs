@@ -33,6 +33,13 @@ pub(super) mod request {
     pub(in crate::slot) const ARMED: usize = 128;
     /// u32: not zero when the worker is to end instead of waiting for another call.
     pub(in crate::slot) const END: usize = 136;
+    /// u32: not zero when somebody takes the items that the current call emits.
+    pub(in crate::slot) const LISTENS: usize = 140;
+    /// u64: the newest event that has been answered, see [`super::event_number`]. In a line of its own: the
+    /// worker polls it while it waits.
+    pub(in crate::slot) const ANSWERED: usize = 192;
+    /// u32: the length of the answer, which lies where a long payload does: the arguments were copied before.
+    pub(in crate::slot) const ANSWER_LEN: usize = 200;
     /// Longer payloads lie here.
     pub(in crate::slot) const PAYLOAD: usize = super::PAGE;
 }
@@ -57,7 +64,19 @@ pub(super) mod reply {
     pub(in crate::slot) const SLEEPING: usize = 256;
     /// u64 each: how many bytes this call has written to stdout and stderr.
     pub(in crate::slot) const OUTPUT_TOTALS: [usize; 2] = [384, 392];
-    /// The rings of both streams, then the payloads that are not inline.
+    /// u64: the newest event, see [`super::event_number`].
+    pub(in crate::slot) const EVENT: usize = 512;
+    /// u32: an [`super::EventKind`].
+    pub(in crate::slot) const EVENT_KIND: usize = 520;
+    /// u32: the length of its payload, which lies where a long reply does: there is no reply yet.
+    pub(in crate::slot) const EVENT_LEN: usize = 524;
+    /// u64 each: how much of its work the guest says it has done, and of how much.
+    pub(in crate::slot) const PROGRESS: [usize; 2] = [576, 584];
+    /// u32: how many bytes of records are in the log.
+    pub(in crate::slot) const LOG_LEN: usize = 640;
+    /// u32: how many records found no room in it.
+    pub(in crate::slot) const LOG_LOST: usize = 644;
+    /// The rings of both streams, then the log, then the payloads that are not inline.
     pub(in crate::slot) const RINGS: usize = super::PAGE;
 }
 
@@ -124,8 +143,13 @@ impl Geometry {
         reply::RINGS + stream * self.ring_bytes()
     }
 
-    pub(super) fn reply_payload(self) -> usize {
+    /// Where the log begins, which is as long as a ring.
+    pub(super) fn log(self) -> usize {
         self.ring(2)
+    }
+
+    pub(super) fn reply_payload(self) -> usize {
+        self.ring(3)
     }
 
     pub(super) fn request_offset(len: usize) -> usize {
@@ -178,6 +202,35 @@ impl ReplyKind {
             2 => Some(Self::Failure),
             3 => Some(Self::Skipped),
             4 => Some(Self::Interrupted),
+            _ => None,
+        }
+    }
+}
+
+/// An event's number: the lower half of its call's number, then its place among the events of that call, from 1
+/// on. So one that a stopped call left behind is not taken for one of the next call.
+pub(super) fn event_number(call: u64, place: u32) -> u64 {
+    call << 32 | u64::from(place)
+}
+
+/// What a guest wants of its host in the middle of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// The host is to take an item that the guest emits: an encoded value.
+    Item = 1,
+    /// The host is to run one of its functions: see [`crate::message::split_host_call`].
+    HostCall = 2,
+    /// The host is to look at the log now rather than at the call's end.
+    Log = 3,
+}
+
+impl EventKind {
+    pub(super) fn from_word(word: u32) -> Option<Self> {
+        match word {
+            1 => Some(Self::Item),
+            2 => Some(Self::HostCall),
+            3 => Some(Self::Log),
             _ => None,
         }
     }

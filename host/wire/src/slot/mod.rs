@@ -15,17 +15,33 @@
 //! copies the payload out once               fence; ring the eventfd if armed = N
 //! ```
 //!
+//! In the middle of a call the guest may want something of its host, one thing at a time: an *event*.
+//!
+//! ```text
+//! host                                      worker
+//! ────                                      ──────
+//! sees event = N·1 ◄─────────────────────── payload, kind, length; event = N·1
+//! copies the payload out once               fence; ring the eventfd if armed = N
+//! does it
+//! answer, length; answered = N·1
+//! ring; fence; wake if `sleeping` ────────► sees answered = N·1
+//! ```
+//!
 //! Every "has it happened?" against "is anybody asleep?" is a store, a full fence and a load on both sides:
 //! with anything weaker both sides can miss each other and sleep for ever. Accepting against withdrawing is
 //! the same pattern, so at least one side sees the other: a call that the host withdrew unaccepted is never
 //! run.
 
+mod events;
 mod host;
 mod layout;
+mod log;
 pub mod machine;
 mod worker;
 
+pub use events::{EventHead, SeenEvent};
 pub use host::{Disbelief, Head, HostSlot, Output, RequestWriter, Seen, Written};
 pub(crate) use layout::FAILURE_BYTES_MAX;
-pub use layout::{Geometry, INLINE_REPLY, INLINE_REQUEST, ReplyKind};
+pub use layout::{EventKind, Geometry, INLINE_REPLY, INLINE_REQUEST, ReplyKind};
+pub use log::{Log, LogRecord};
 pub use worker::{Idle, Request, WorkerSlot};

@@ -1,5 +1,6 @@
 //! The worker's side of a slot. The worker trusts the host.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
@@ -9,7 +10,7 @@ use super::layout::{Geometry, ReplyKind, reply, request};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
 
-const DOORBELL: Doorbell = Doorbell::at(request::DOORBELL);
+pub(super) const DOORBELL: Doorbell = Doorbell::at(request::DOORBELL);
 
 /// How many looks a worker takes before it asks the clock whether to go on polling.
 const LOOKS_PER_CLOCK: u32 = 64;
@@ -17,10 +18,12 @@ const LOOKS_PER_CLOCK: u32 = 64;
 /// The worker's side of a slot.
 #[derive(Debug)]
 pub struct WorkerSlot {
-    request: Mapping,
-    reply: Mapping,
-    geometry: Geometry,
+    pub(super) request: Mapping,
+    pub(super) reply: Mapping,
+    pub(super) geometry: Geometry,
     eventfd: OwnedFd,
+    /// How many events the current call has had.
+    pub(super) events: Cell<u32>,
 }
 
 /// A call to run.
@@ -61,6 +64,7 @@ impl WorkerSlot {
             reply: Mapping::read_write(&reply, geometry.reply_bytes())?,
             geometry,
             eventfd,
+            events: Cell::new(0),
         })
     }
 
@@ -132,11 +136,13 @@ impl WorkerSlot {
     #[must_use]
     #[inline]
     pub fn accept(&self, id: u64) -> bool {
-        for total in reply::OUTPUT_TOTALS {
-            if self.reply.load_u64(total) != 0 {
-                self.reply.store_u64(total, 0);
+        for word in reply::OUTPUT_TOTALS.into_iter().chain(reply::PROGRESS) {
+            if self.reply.load_u64(word) != 0 {
+                self.reply.store_u64(word, 0);
             }
         }
+        self.clear_log();
+        self.events.set(0);
         self.reply.store_u64(reply::ACCEPTED, id);
         fence(Ordering::SeqCst);
         self.request.load_u64(request::WITHDRAWN) != id && !self.stop_requested(id)
@@ -165,7 +171,17 @@ impl WorkerSlot {
     /// rings for a stop too, cannot be missed.
     #[must_use]
     pub fn sleep(&self, id: u64, duration: Duration) -> bool {
-        let until = Instant::now().checked_add(duration);
+        self.sleep_until(id, Instant::now().checked_add(duration), || false)
+    }
+
+    /// Sleeps until `until`, until `over` says so after a ring of the host's, or until call `id` is to be
+    /// stopped, which is what it returns.
+    pub(super) fn sleep_until(
+        &self,
+        id: u64,
+        until: Option<Instant>,
+        over: impl Fn() -> bool,
+    ) -> bool {
         self.reply.store_u32(reply::SLEEPING, 1);
         let stopped = loop {
             fence(Ordering::SeqCst);
@@ -174,7 +190,7 @@ impl WorkerSlot {
                 break true;
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            if left == Some(Duration::ZERO) || over() {
                 break false;
             }
             DOORBELL.sleep(&self.request, seen, left);
@@ -217,13 +233,20 @@ impl WorkerSlot {
         assert!(payload.len() <= self.geometry.reply_bytes_max(kind));
         self.reply
             .copy_in(self.geometry.reply_offset(payload.len()), payload);
-        let output = reply::OUTPUT_TOTALS
-            .iter()
-            .any(|&total| self.reply.load_u64(total) != 0);
+        let output = self.has_log()
+            || reply::OUTPUT_TOTALS
+                .iter()
+                .any(|&total| self.reply.load_u64(total) != 0);
         self.reply.store_u32(reply::KIND, kind as u32);
         self.reply.store_u32(reply::LEN, payload.len() as u32);
         self.reply.store_u32(reply::OUTPUT, output.into());
         self.reply.store_u64(reply::ID, id);
+        self.ring_if_armed(id);
+    }
+
+    /// Wakes the host if it sleeps for call `id`.
+    #[inline]
+    pub(super) fn ring_if_armed(&self, id: u64) {
         fence(Ordering::SeqCst);
         if self.request.load_u64(request::ARMED) == id {
             // Fails only when the counter is full, and then the host has been rung 2^64 times.

@@ -2,16 +2,19 @@
 
 use wasmparser::{FuncType, ValType};
 
-use crate::abi::MODULE as STOCKADE;
-use crate::wasi::{FUNCTIONS, MODULE as WASI, Ty};
+use crate::abi::{IMPORTS, MODULE as STOCKADE, Ty};
+use crate::wasi::{FUNCTIONS, MODULE as WASI};
 
 /// Whether a function with this name and type is offered; the error says what is instead.
 pub(super) fn check(module: &str, name: &str, ty: &FuncType) -> Result<(), String> {
     let Some((params, results)) = offered(module, name) else {
+        let ours: String = IMPORTS
+            .iter()
+            .map(|import| format!("{STOCKADE}::{}, ", import.name))
+            .collect();
         return Err(format!(
-            "it imports {module}::{name}, which is not offered{}; offered are stockade::panic and the \
-             functions of {WASI}",
-            hint(module)
+            "it imports {module}::{name}, which is not offered{}; offered are {ours}and the functions of {WASI}",
+            hint(module),
         ));
     };
     if ty.params() == params && ty.results() == results {
@@ -27,19 +30,26 @@ pub(super) fn check(module: &str, name: &str, ty: &FuncType) -> Result<(), Strin
 type Types = Vec<ValType>;
 
 fn offered(module: &str, name: &str) -> Option<(Types, Types)> {
-    match (module, name) {
-        (STOCKADE, "panic") => Some((vec![ValType::I32; 2], vec![])),
-        (WASI, name) => {
+    match module {
+        STOCKADE => {
+            let import = IMPORTS.iter().find(|import| import.name == name)?;
+            Some((types(import.params), types(import.results)))
+        }
+        WASI => {
             let function = FUNCTIONS.iter().find(|function| function.name == name)?;
-            let params = function.params.iter().map(|ty| match ty {
-                Ty::I32 => ValType::I32,
-                Ty::I64 => ValType::I64,
-            });
             let results = vec![ValType::I32; usize::from(function.returns)];
-            Some((params.collect(), results))
+            Some((types(function.params), results))
         }
         _ => None,
     }
+}
+
+fn types(types: &[Ty]) -> Types {
+    let types = types.iter().map(|ty| match ty {
+        Ty::I32 => ValType::I32,
+        Ty::I64 => ValType::I64,
+    });
+    types.collect()
 }
 
 fn hint(module: &str) -> &'static str {

@@ -7,6 +7,7 @@ use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 use super::limiter::Denied;
 use super::state::State;
+use super::world::Stopped;
 use crate::text::printable;
 
 /// The longest name in a backtrace. Mangled generics grow without bound; nobody reads past this.
@@ -43,6 +44,10 @@ pub(crate) enum Halt {
     Exit(i32),
     /// The call is to be stopped.
     Stopped,
+    /// What the guest wanted of its host is too long, in bytes.
+    TooLarge(u64),
+    /// The guest has no room for an answer of this many bytes.
+    NoRoom(u64),
 }
 
 impl fmt::Display for Halt {
@@ -50,11 +55,19 @@ impl fmt::Display for Halt {
         match self {
             Self::Exit(code) => write!(f, "the guest exited with code {code}"),
             Self::Stopped => f.write_str("the call was stopped"),
+            Self::TooLarge(bytes) => write!(f, "{bytes} bytes are more than the host takes"),
+            Self::NoRoom(bytes) => write!(f, "no room for an answer of {bytes} bytes"),
         }
     }
 }
 
 impl std::error::Error for Halt {}
+
+impl From<Stopped> for Halt {
+    fn from(Stopped: Stopped) -> Self {
+        Self::Stopped
+    }
+}
 
 /// What an error that came out of wasm means, given what the instance did before it.
 #[cold]
@@ -62,6 +75,8 @@ pub(crate) fn explain<W>(error: &wasmtime::Error, state: &mut State<W>) -> Ended
     let kind = match error.downcast_ref::<Halt>() {
         Some(Halt::Stopped) => return Ended::Interrupted,
         Some(Halt::Exit(code)) => FailureKind::Exit(*code),
+        Some(Halt::TooLarge(bytes)) => FailureKind::EventTooLarge { bytes: *bytes },
+        Some(Halt::NoRoom(bytes)) => FailureKind::NoRoomForArguments { bytes: *bytes },
         None => match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => return Ended::Interrupted,
             Some(trap) => trapped(*trap, state),

@@ -37,7 +37,7 @@ mod world;
 pub use failure::Ended;
 pub use instance::{Arguments, Guest, Reply};
 pub use program::{LoadError, Program, Runtime};
-pub use world::{Alone, World};
+pub use world::{Alone, Stopped, World};
 
 pub(crate) use failure::Halt;
 pub(crate) use state::{State, memory_and_state};

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-/// The outside of a guest, as far as its imports and its epochs reach it.
+/// The outside of a guest, as far as its imports and its epochs reach it. What has a default is what a guest finds
+/// that nobody listens to.
 pub trait World: 'static {
     /// Whether whoever made the current call wants it stopped.
     fn stop_requested(&self) -> bool;
@@ -13,7 +14,43 @@ pub trait World: 'static {
 
     /// Takes what the guest wrote to stdout (0) or stderr (1). Never fails and never waits.
     fn write_output(&self, stream: usize, bytes: &[u8]);
+
+    /// Takes a record of the guest's log. Never fails and never waits for long.
+    fn log(&self, _level: u8, _text: &[u8]) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    /// Takes note of how much of its work the guest has done, and of how much.
+    fn progress(&self, _progress: [u64; 2]) {}
+
+    /// Whether somebody takes what the guest emits.
+    fn takes_items(&self) -> bool {
+        false
+    }
+
+    /// Hands over an item, and waits until it is taken.
+    fn emit(&self, _item: &[u8]) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    /// Has the function of this name run outside, and waits for its answer, whose length is returned; `None`
+    /// when there is nobody to run it.
+    fn call_host(&self, _name: &[u8], _request: &[u8]) -> Result<Option<usize>, Stopped> {
+        Ok(None)
+    }
+
+    /// Copies the answer to the last host call.
+    fn read_answer(&self, _to: &mut [u8]) {}
+
+    /// The longest item, request or answer, in bytes.
+    fn payload_bytes_max(&self) -> usize {
+        usize::MAX
+    }
 }
+
+/// The call is to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
 
 /// Nobody stops the guest, and nobody reads what it writes.
 #[derive(Debug, Clone, Copy, Default)]

@@ -18,11 +18,12 @@ use std::sync::Arc;
 
 use wasmtime::{FuncType, Linker, Result, Val, ValType};
 
+use crate::abi::Ty;
 use crate::guest::{State, World};
 use random::Random;
 
-pub(crate) use names::{FUNCTIONS, Ty};
-pub(crate) use pointer::bytes;
+pub(crate) use names::FUNCTIONS;
+pub(crate) use pointer::{bytes, bytes_mut};
 pub(crate) use random::fill_from_system;
 pub(crate) use setup::Setup;
 use setup::Strings;

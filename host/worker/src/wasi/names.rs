@@ -1,25 +1,9 @@
 //! Every function of preview 1 with its type, so that the compiler can check a module's imports and the
 //! worker can link those that it does not implement.
 
-use wasmtime::ValType;
+use crate::abi::Ty;
 
 use super::errno::{BADF, NOSYS};
-
-/// A parameter's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ty {
-    I32,
-    I64,
-}
-
-impl From<Ty> for ValType {
-    fn from(ty: Ty) -> Self {
-        match ty {
-            Ty::I32 => Self::I32,
-            Ty::I64 => Self::I64,
-        }
-    }
-}
 
 /// A function of preview 1.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ pub(crate) fn bytes(memory: &[u8], at: u32, len: u32) -> Result<&[u8], Fault> {
 }
 
 /// As [`bytes`], to be written.
-pub(super) fn bytes_mut(memory: &mut [u8], at: u32, len: u32) -> Result<&mut [u8], Fault> {
+pub(crate) fn bytes_mut(memory: &mut [u8], at: u32, len: u32) -> Result<&mut [u8], Fault> {
     memory
         .get_mut(at as usize..)
         .and_then(|rest| rest.get_mut(..len as usize))

@@ -19,6 +19,11 @@ const LEN: usize = 12;
 const OUTPUT: usize = 16;
 const ACCEPTED: usize = 128;
 const OUTPUT_TOTALS: [usize; 2] = [384, 392];
+const EVENT: usize = 512;
+const EVENT_KIND: usize = 520;
+const EVENT_LEN: usize = 524;
+const LOG_LEN: usize = 640;
+const LOG_LOST: usize = 644;
 const RINGS: usize = 4096;
 
 /// The reply to `answer`, by an honest worker.
@@ -105,6 +110,24 @@ impl Slot {
         self.ring();
     }
 
+    /// The head of an event, as given.
+    pub(crate) fn claim_event(&self, number: u64, kind: u32, len: u32) {
+        self.reply.store_u32(EVENT_KIND, kind);
+        self.reply.store_u32(EVENT_LEN, len);
+        self.reply.store_u64(EVENT, number);
+        fence(Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// A log of this length, whatever it holds.
+    pub(crate) fn claim_log(&self, len: u32, lost: u32) {
+        let at = RINGS + 2 * self.geometry.ring_bytes();
+        self.reply
+            .copy_in(at, &[9, 255, 255, 255, 255, b'x', 0xff, 0x1b]);
+        self.reply.store_u32(LOG_LEN, len);
+        self.reply.store_u32(LOG_LOST, lost);
+    }
+
     pub(crate) fn ring(&self) {
         let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
@@ -132,7 +155,7 @@ impl Slot {
 
     /// Changes the payload and the length of the reply to call `id` until there is a next call.
     pub(crate) fn keep_rewriting(&self, id: u64, len: usize) {
-        let at = RINGS + 2 * self.geometry.ring_bytes();
+        let at = RINGS + 3 * self.geometry.ring_bytes();
         let mut turn = 0u8;
         while self.request.load_u64(PUBLISHED) == id {
             turn = turn.wrapping_add(1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
-use stockade_wire::slot::{Idle, ReplyKind, Request};
+use stockade_wire::slot::{EventKind, Idle, ReplyKind, Request};
 use stockade_wire::sys::packet;
 
 use crate::slot::Slot;
@@ -139,6 +139,14 @@ fn serve(what: &str, slot: &Slot) -> ! {
 /// Before guest code could run.
 fn lie_unaccepted(what: &str, slot: &Slot, request: Request) {
     match what {
+        "event-unaccepted" => {
+            slot.claim_event(request.id << 32 | 1, 1, 8);
+            sys::stall()
+        }
+        "event-unaccepted-and-die" => {
+            slot.claim_event(request.id << 32 | 1, 1, 8);
+            process::exit(3);
+        }
         "die-unaccepted" => process::exit(3),
         "stop-unaccepted" => sys::suffer(Signal::STOP),
         "die-unaccepted-after-output" => {
@@ -170,7 +178,36 @@ fn lie_accepted(what: &str, slot: &Slot, request: Request) {
         slot.claim(id, kind, len);
         sys::stall()
     };
+    let event = |place, kind, len| {
+        slot.claim_event(id << 32 | place, kind, len);
+        sys::stall()
+    };
     match what {
+        "event-second-first" => event(2, 1, 8),
+        "event-last" => event(u64::from(u32::MAX), 1, 8),
+        "event-kind-unknown" => event(1, 77, 8),
+        "event-length-above-max" => event(1, 1, max + 1),
+        "event-length-huge" => event(1, 2, u32::MAX),
+        "event-host-call-garbage" => {
+            let answer = slot
+                .honest
+                .raise(id, EventKind::HostCall, &[&[0xff; 100]])
+                .expect("nobody stops it");
+            assert!(answer > 0);
+        }
+        "event-of-another-call" => {
+            slot.claim_event((id + 1000) << 32 | 1, 1, 8);
+        }
+        "event-storm" => {
+            for _ in 0..100 {
+                let answer = slot.honest.raise(id, EventKind::Item, &[b"nobody listens"]);
+                assert_eq!(answer, Some(0));
+            }
+            loop {
+                slot.ring();
+            }
+        }
+        "log-garbage" => slot.claim_log(u32::MAX, u32::MAX),
         // An older one than the last: that one means "not yet".
         "id-older" if id > 2 => claim(id - 2, VALUE, 8),
         "id-newer" => claim(id + 1, VALUE, 8),
