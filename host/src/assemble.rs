@@ -27,13 +27,15 @@ pub(crate) fn host(module: &Module, config: Config) -> Result<Host, Error> {
 pub(crate) fn inspect(module: &Module, config: Config) -> Result<Inspection, Error> {
     let parts = Parts::gather(module, &config).map_err(|error| module.blamed(error))?;
     let begun = Instant::now();
-    let made = artifact::obtain(&Membership::enter()?, &parts.order(&config), &config.cache)
-        .map_err(|error| module.blamed(error))?;
+    let (made, origin) =
+        artifact::obtain(&Membership::enter()?, &parts.order(&config), &config.cache)
+            .map_err(|error| module.blamed(error))?;
     let info = described(&made).map_err(|reason| Error::Compile { reason })?;
     Ok(Inspection::new(
         info,
         parts.module.len(),
         made.code.len(),
+        origin,
         begun.elapsed(),
     ))
 }
@@ -87,7 +89,7 @@ fn build(module: &Module, config: &Config) -> Result<Host, Error> {
     let Parts { setup, program, .. } = &parts;
     let order = parts.order(config);
     let supervisor = Membership::enter()?;
-    let made = artifact::obtain(&supervisor, &order, &config.cache)?;
+    let (made, _) = artifact::obtain(&supervisor, &order, &config.cache)?;
     match start(config, supervisor, program, setup, &made) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.

@@ -184,16 +184,56 @@ pub struct Function {
     pub signature: String,
     /// What its author wrote about it.
     pub docs: String,
+    /// Its parameters, where the module says. Those of a plain numeric export have no names.
+    pub parameters: Option<Vec<Parameter>>,
+    /// The type of its result, where the module says; `()` for none.
+    pub returns: Option<String>,
     /// Whether it is a plain numeric export rather than a function of the stockade ABI.
     pub is_numeric: bool,
 }
 
+/// A parameter of a function that a module offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parameter {
+    /// Its name; empty where it has none.
+    pub name: String,
+    /// Its type, as the guest's source has it.
+    pub ty: String,
+}
+
 impl Function {
     fn new(info: &FunctionInfo) -> Self {
+        let named = |name: &str, ty: &str| Parameter {
+            name: name.to_owned(),
+            ty: ty.to_owned(),
+        };
+        let (parameters, returns) = match &info.kind {
+            FunctionKind::Work {
+                signature: Some(signature),
+            } => {
+                let params = signature.params.iter();
+                let returns = match &*signature.returns {
+                    "" => "()",
+                    named => named,
+                };
+                (
+                    Some(params.map(|p| named(&p.name, &p.ty)).collect()),
+                    Some(returns.to_owned()),
+                )
+            }
+            FunctionKind::Numeric { params, result } => (
+                Some(params.iter().map(|n| named("", n.name())).collect()),
+                Some(result.map_or("()", |number| number.name()).to_owned()),
+            ),
+            FunctionKind::Work { signature: None } | FunctionKind::Command => (None, None),
+        };
         Self {
             name: info.name.clone(),
             signature: signature::describe(info),
             docs: info.docs.clone(),
+            parameters,
+            returns,
             is_numeric: matches!(info.kind, FunctionKind::Numeric { .. }),
         }
     }

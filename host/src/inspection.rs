@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stockade_wire::module_info::ModuleInfo;
 
+use crate::artifact::Origin;
 use crate::functions::{Function, Functions};
 
 /// A description of a module, made by [`crate::HostBuilder::inspect`].
@@ -24,7 +25,9 @@ pub struct Inspection {
     pub module_bytes: usize,
     /// The length of the native code made of it, in bytes.
     pub artifact_bytes: usize,
-    /// What it took to get that: to compile it, or to find it in the cache.
+    /// Whether that was in the cache, and nothing was compiled.
+    pub from_cache: bool,
+    /// What it took to get it: to compile it, or to find it in the cache.
     pub elapsed: Duration,
 }
 
@@ -43,6 +46,7 @@ impl Inspection {
         info: ModuleInfo,
         module_bytes: usize,
         artifact_bytes: usize,
+        origin: Origin,
         elapsed: Duration,
     ) -> Self {
         Self {
@@ -55,6 +59,7 @@ impl Inspection {
             warnings: info.warnings,
             module_bytes,
             artifact_bytes,
+            from_cache: origin == Origin::Cache,
             elapsed,
         }
     }

@@ -69,7 +69,7 @@ pub use call::{Call, Running};
 pub use command::{Command, CommandOutput, RunningCommand};
 pub use error::{BrokenWorkerError, Cause, Error, Exit, Phase, Trap};
 pub use function::{Emitting, Function};
-pub use functions::Function as FunctionInfo;
+pub use functions::{Function as FunctionInfo, Parameter};
 pub use handle::CallHandle;
 pub use host::{Host, HostBuilder};
 pub use host_function::HostFunction;

@@ -33,12 +33,19 @@ pub(crate) struct Order<'a> {
     pub(crate) spawn_timeout: Duration,
 }
 
+/// Where an artifact came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Cache,
+    Compiler,
+}
+
 /// From the cache if it is there, else compiled and kept there.
 pub(crate) fn obtain(
     supervisor: &Membership,
     order: &Order<'_>,
     cache: &CacheDir,
-) -> Result<Artifact, Error> {
+) -> Result<(Artifact, Origin), Error> {
     make(supervisor, order, cache, true)
 }
 
@@ -48,7 +55,8 @@ pub(crate) fn renew(
     order: &Order<'_>,
     cache: &CacheDir,
 ) -> Result<Artifact, Error> {
-    make(supervisor, order, cache, false)
+    let (artifact, _) = make(supervisor, order, cache, false)?;
+    Ok(artifact)
 }
 
 fn make(
@@ -56,9 +64,10 @@ fn make(
     order: &Order<'_>,
     dir: &CacheDir,
     may_load: bool,
-) -> Result<Artifact, Error> {
+) -> Result<(Artifact, Origin), Error> {
     let Some(cache) = Cache::open(dir) else {
-        return compile::compile(supervisor, order, |_| None);
+        let artifact = compile::compile(supervisor, order, |_| None)?;
+        return Ok((artifact, Origin::Compiler));
     };
     let module = blake3::hash(order.module);
     let fingerprint = order.program.fingerprint()?;
@@ -66,24 +75,26 @@ fn make(
     let known = || may_load.then(|| cache.identity_of(fingerprint)).flatten();
     let load = |identity| cache.load(&key(identity));
     if let Some(artifact) = known().and_then(load) {
-        return Ok(artifact);
+        return Ok((artifact, Origin::Cache));
     }
     // Whoever comes second waits here, and finds what the first one made.
     let _lock = cache.lock(&module, order.limits.compile_time);
     if let Some(artifact) = known().and_then(load) {
-        return Ok(artifact);
+        return Ok((artifact, Origin::Cache));
     }
     let mut program = None;
-    let mut found = false;
+    let mut origin = Origin::Compiler;
     let artifact = compile::compile(supervisor, order, |identity| {
         program = Some(identity);
         cache.remember(fingerprint, identity);
         let artifact = may_load.then(|| load(identity)).flatten();
-        found = artifact.is_some();
+        if artifact.is_some() {
+            origin = Origin::Cache;
+        }
         artifact
     })?;
-    if let (Some(identity), false) = (program, found) {
+    if let (Some(identity), Origin::Compiler) = (program, origin) {
         cache.store(&key(identity), &artifact);
     }
-    Ok(artifact)
+    Ok((artifact, origin))
 }
