@@ -10,25 +10,35 @@ use serde_json::{Value, json};
 use stockade::{Host, State};
 
 use crate::call::find;
+use crate::histogram::bars;
 use crate::json::Arguments;
-use crate::options::{HostOptions, print};
+use crate::options::{HostOptions, build, exit_codes};
+use crate::plot;
+use crate::terminal::{Progress, file_name, harmless, print_json, show};
 
 /// The bars of the histogram.
-const BARS: usize = 16;
+const BARS_MAX: u16 = 20;
 const BAR_CHARS: f64 = 50.0;
 
-/// Measure how fast a function can be called: latencies as a histogram, and calls a second.
+/// Measure how fast a function can be called.
+///
+/// Calls it again and again and shows latencies, as quantiles and as a histogram, and calls a second. A latency is what
+/// a caller sees: a call to a sealed worker process and back.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  stockade bench guest.wasm fib 10 --concurrency 4 --duration 5s"
-)]
+#[command(after_help = concat!(
+    "Examples:\n  \
+       stockade bench guest.wasm fib 10 --concurrency 4 --duration 5s\n  \
+       stockade bench guest.wasm fib 10 --keep --plot fib.svg\n  \
+       stockade bench guest.wasm fib 10 --json | jq .latency_us.p99\n\n",
+    exit_codes!()
+))]
 pub(crate) struct Bench {
     /// WebAssembly, or its text form
     module: PathBuf,
     /// The function's name
     function: String,
     /// Its arguments, each a JSON value
-    #[arg(allow_negative_numbers = true)]
+    #[arg(value_name = "JSON", allow_negative_numbers = true)]
     arguments: Vec<String>,
     /// How many calls are under way at once
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -42,6 +52,9 @@ pub(crate) struct Bench {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Draw the histogram into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     #[command(flatten)]
     host: HostOptions,
 }
@@ -59,22 +72,50 @@ impl Bench {
             "--concurrency 0 would call nothing: give at least 1"
         );
         let state = if self.keep { State::Keep } else { State::Fresh };
-        let host = self
-            .host
-            .builder(&self.module)
-            .state(state)
-            .build_blocking()?;
-        let arguments = Arguments::parse(&find(&host, &self.function)?, &self.arguments)?;
+        let host = build(self.host.builder(&self.module).state(state), &self.module)?;
+        let function = find(&host, &self.module, &self.function)?;
+        let arguments = Arguments::parse(&function, &self.arguments)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        let measured = runtime.block_on(self.measure(&host, &arguments))?;
-        let text = if self.json {
-            format!("{:#}\n", self.as_json(&measured))
-        } else {
-            as_text(&measured)
+        let measured = {
+            let what = format!("calling {}", harmless(&self.function));
+            let _progress = Progress::lasting(what, self.duration);
+            runtime.block_on(self.measure(&host, &arguments))?
         };
-        print(text.as_bytes())
+        if let Some(path) = &self.plot {
+            let svg = plot::svg(
+                &self.title(),
+                &self.subtitle(&measured),
+                &measured.latencies,
+            )?;
+            std::fs::write(path, svg)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if self.json {
+            print_json(&self.as_json(&measured))
+        } else {
+            show(&as_text(&measured))
+        }
+    }
+
+    fn title(&self) -> String {
+        format!(
+            "{} in {}",
+            harmless(&self.function),
+            file_name(&self.module)
+        )
+    }
+
+    fn subtitle(&self, measured: &Measured) -> String {
+        let state = if self.keep { "kept" } else { "fresh" };
+        format!(
+            "{} calls in {:.1?}, {} at once, {state} instances: {:.0} a second",
+            measured.latencies.len(),
+            measured.elapsed,
+            self.concurrency,
+            measured.rate()
+        )
     }
 
     async fn measure(&self, host: &Host, arguments: &Arguments) -> Result<Measured> {
@@ -150,21 +191,17 @@ fn as_text(measured: &Measured) -> String {
         let _ = writeln!(text, "{name:<6} {value:.2?}");
     }
     text.push('\n');
-    // The bars end where all but the last thousandth lie; each is as wide as the others.
-    let (low, high) = (latencies.min(), latencies.value_at_quantile(0.999));
-    let width = (high.saturating_sub(low) / BARS as u64).max(1);
-    let counts: Vec<u64> = (0..BARS as u64)
-        .map(|bar| latencies.count_between(low + bar * width, low + (bar + 1) * width - 1))
-        .collect();
-    let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    for (bar, count) in counts.iter().enumerate() {
-        let from = Duration::from_nanos(low + bar as u64 * width);
-        let length = (*count as f64 / most as f64 * BAR_CHARS).ceil() as usize;
+    let bars = bars(latencies, BARS_MAX);
+    let most = bars.iter().map(|bar| bar.calls).max().unwrap_or(0).max(1);
+    for bar in bars {
+        let from = Duration::from_nanos(bar.from as u64);
+        let length = (bar.calls as f64 / most as f64 * BAR_CHARS).ceil() as usize;
         let _ = writeln!(
             text,
-            "{:>10} {:<50} {count}",
+            "{:>10} {} {}",
             format!("{from:.2?}"),
-            "#".repeat(length)
+            "#".repeat(length),
+            bar.calls
         );
     }
     text

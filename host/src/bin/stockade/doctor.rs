@@ -6,10 +6,19 @@ use anyhow::Result;
 use serde_json::json;
 use stockade::{Hardening, Host, Module, WallState, Walls};
 
-use crate::options::print;
+use crate::options::exit_codes;
+use crate::terminal::{BAD, FAINT, GOOD, print_json, show, styled};
 
-/// Say which walls this machine offers: each is looked at around a real worker.
+/// Say which walls this machine offers.
+///
+/// Each is looked at around a real worker. A required wall that is missing keeps workers from starting at all.
 #[derive(Debug, clap::Args)]
+#[command(after_help = concat!(
+    "Examples:\n  \
+       stockade doctor\n  \
+       stockade doctor --json | jq '.walls[] | select(.state == \"missing\")'\n\n",
+    exit_codes!()
+))]
 pub(crate) struct Doctor {
     /// Print one JSON object
     #[arg(long)]
@@ -20,12 +29,11 @@ impl Doctor {
     pub(crate) fn run(self) -> Result<()> {
         let walls = walls(Hardening::Default)?;
         let strict = walls_or_reason(Hardening::Strict);
-        let text = if self.json {
-            format!("{:#}\n", as_json(&walls, strict.as_deref()))
+        if self.json {
+            print_json(&as_json(&walls, strict.as_deref()))
         } else {
-            as_text(&walls, strict.as_deref())
-        };
-        print(text.as_bytes())
+            show(&as_text(&walls, strict.as_deref()))
+        }
     }
 }
 
@@ -74,7 +82,14 @@ fn as_text(walls: &Walls, strict: Option<&str>) -> String {
     for report in &walls.walls {
         let (state, reason) = shown(&report.state);
         let required = if report.required { "required" } else { "extra" };
-        let line = format!("{:<20} {required:<9} {state:<9} {reason}", report.wall);
+        let style = match (&report.state, report.required) {
+            (WallState::Missing { .. }, true) => BAD,
+            (WallState::Missing { .. }, false) => FAINT,
+            _ => GOOD,
+        };
+        let state = styled(style, format!("{state:<9}"));
+        let wall = report.wall.to_string();
+        let line = format!("{wall:<20} {required:<9} {state} {reason}");
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }

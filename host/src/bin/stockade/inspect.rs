@@ -1,17 +1,29 @@
-//! `stockade inspect` and `stockade compile`
+//! `stockade inspect`
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use serde_json::json;
-use stockade::Inspection;
+use serde_json::{Value, json};
+use stockade::{FunctionInfo, Inspection};
 
-use crate::options::{HostOptions, harmless, print};
+use crate::options::{HostOptions, compiling, exit_codes};
+use crate::terminal::{FAINT, HEADING, NAME, WARNING, harmless, print_json, show, size, styled};
 
-/// Say what a module is and what can be called in it. None of its code runs.
+/// The longest line of a list.
+const LINE_CHARS: usize = 96;
+
+/// Say what a module is and what can be called in it.
+///
+/// The module is compiled, in a sealed process, and none of its code runs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  stockade inspect guest.wasm --json | jq '.functions[].name'")]
+#[command(after_help = concat!(
+    "Examples:\n  \
+       stockade inspect guest.wasm\n  \
+       stockade inspect guest.wasm --json | jq '.functions[].name'\n\n",
+    exit_codes!()
+))]
 pub(crate) struct Inspect {
     /// WebAssembly, or its text form
     module: PathBuf,
@@ -22,52 +34,35 @@ pub(crate) struct Inspect {
     host: HostOptions,
 }
 
-/// Compile a module into the cache, so that the first host that wants it starts at once.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Compile {
-    /// WebAssembly, or its text form
-    module: PathBuf,
-    /// Keep it here instead of the user's cache directory
-    #[arg(long, value_name = "DIR")]
-    cache_dir: Option<PathBuf>,
-}
-
 impl Inspect {
     pub(crate) fn run(self) -> Result<()> {
-        let found = self.host.builder(&self.module).inspect_blocking()?;
-        let text = if self.json {
-            format!("{:#}\n", as_json(&found))
-        } else {
-            as_text(&found)
+        let builder = self.host.builder(&self.module);
+        let found = {
+            let _progress = compiling(&self.module);
+            builder.inspect_blocking()?
         };
-        print(text.as_bytes())
-    }
-}
-
-impl Compile {
-    pub(crate) fn run(self) -> Result<()> {
-        let module = stockade::Module::from_file(&self.module);
-        let builder = stockade::Host::builder(module);
-        let found = match &self.cache_dir {
-            Some(dir) => builder.cache_dir(dir),
-            None => builder,
+        if self.json {
+            print_json(&as_json(&found))
+        } else {
+            show(&as_text(&found))
         }
-        .inspect_blocking()?;
-        let line = format!(
-            "{}: {} of native code, in {:.1?}\n",
-            self.module.display(),
-            size(found.artifact_bytes as u64),
-            found.elapsed
-        );
-        print(line.as_bytes())
     }
 }
 
-fn as_json(found: &Inspection) -> serde_json::Value {
+fn as_json(found: &Inspection) -> Value {
     let functions = found.functions.iter().map(|function| {
+        let parameters = function.parameters.as_ref().map(|all| {
+            let each = all.iter().map(|parameter| {
+                let name = Some(&parameter.name).filter(|name| !name.is_empty());
+                json!({ "name": name, "type": parameter.ty })
+            });
+            each.collect::<Vec<_>>()
+        });
         json!({
             "name": function.name,
             "signature": function.signature,
+            "parameters": parameters,
+            "returns": function.returns,
             "docs": function.docs,
             "numeric": function.is_numeric,
         })
@@ -83,59 +78,103 @@ fn as_json(found: &Inspection) -> serde_json::Value {
         "warnings": found.warnings,
         "module_bytes": found.module_bytes,
         "artifact_bytes": found.artifact_bytes,
+        "from_cache": found.from_cache,
         "compile_ms": found.elapsed.as_secs_f64() * 1e3,
     })
 }
 
 fn as_text(found: &Inspection) -> String {
     let mut text = String::new();
+    let (numeric, work): (Vec<_>, Vec<_>) = found
+        .functions
+        .iter()
+        .partition(|function| function.is_numeric);
+    section(&mut text, "Functions", &work);
+    section(&mut text, "Plain numeric exports", &numeric);
+    if found.functions.is_empty() && !found.is_command {
+        text.push_str("No function can be called.\n\n");
+    }
+    text.push_str(&styled(HEADING, "Module"));
+    text.push('\n');
     // Writing to a string cannot fail.
-    let mut line = |line: String| _ = writeln!(text, "{}", harmless(&line));
-    if found.functions.is_empty() {
-        line("no functions can be called".to_owned());
-    }
-    for function in &found.functions {
-        line(function.signature.clone());
-        for docs in function.docs.lines() {
-            line(format!("    {docs}"));
-        }
-    }
-    line(String::new());
+    let mut fact = |name: &str, value: &str| _ = writeln!(text, "  {name:<9} {value}");
     if found.is_command {
-        line("command   yes: it exports `_start`".to_owned());
+        fact("command", "yes: `stockade run` runs it");
     }
     let memory = found.memory.map_or("none".to_owned(), |memory| {
         let most = memory
             .maximum
-            .map_or("no limit of its own".to_owned(), size);
-        format!("{}, at most {most}", size(memory.initial))
+            .map_or("no limit of its own".to_owned(), |most| {
+                format!("at most {}", size(most))
+            });
+        format!("{}, {most}", size(memory.initial))
     });
-    line(format!("memory    {memory}"));
-    line(format!("imports   {}", list(&found.imports)));
-    line(format!(
-        "size      {}, {} of native code, in {:.1?}",
-        size(found.module_bytes as u64),
-        size(found.artifact_bytes as u64),
-        found.elapsed
-    ));
+    fact("memory", &memory);
+    for (at, line) in imports(&found.imports).iter().enumerate() {
+        fact(if at == 0 { "imports" } else { "" }, line);
+    }
+    fact("size", &size(found.module_bytes as u64));
+    let how = if found.from_cache {
+        "from the cache"
+    } else {
+        "compiled"
+    };
+    let code = size(found.artifact_bytes as u64);
+    fact("native", &format!("{code}, {how} in {:.1?}", found.elapsed));
     for warning in &found.warnings {
-        line(format!("warning   {warning}"));
+        let _ = writeln!(
+            text,
+            "\n{}: {}",
+            styled(WARNING, "warning"),
+            harmless(warning)
+        );
     }
     text
 }
 
-fn list(items: &[String]) -> String {
-    match items {
-        [] => "none".to_owned(),
-        items => items.join(", "),
+fn section(text: &mut String, title: &str, functions: &[&FunctionInfo]) {
+    if functions.is_empty() {
+        return;
     }
+    let _ = writeln!(text, "{}", styled(HEADING, title));
+    for function in functions {
+        let signature = harmless(&function.signature);
+        // It begins with the name, whatever the module calls its function.
+        let name = harmless(&function.name);
+        let types = signature.strip_prefix(&name).unwrap_or_default();
+        let _ = writeln!(text, "  {}{types}", styled(NAME, &name));
+        for line in function.docs.trim_end().lines() {
+            let line = format!("      {}", harmless(line));
+            let _ = writeln!(text, "{}", styled(FAINT, line.trim_end()));
+        }
+    }
+    text.push('\n');
 }
 
-/// A number of bytes for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+/// Lines of imports, those of a module together.
+fn imports(all: &[String]) -> Vec<String> {
+    if all.is_empty() {
+        return vec!["none".to_owned()];
     }
+    let mut modules = BTreeMap::<&str, Vec<&str>>::new();
+    for import in all {
+        let (module, name) = import.split_once("::").unwrap_or(("", import));
+        modules.entry(module).or_default().push(name);
+    }
+    let mut lines = Vec::new();
+    for (module, mut names) in modules {
+        names.sort_unstable();
+        let mut line = format!("{}:", harmless(module));
+        for (at, name) in names.iter().enumerate() {
+            let comma = if at + 1 < names.len() { "," } else { "" };
+            let word = format!("{}{comma}", harmless(name));
+            if line.len() + 1 + word.len() > LINE_CHARS {
+                lines.push(std::mem::replace(&mut line, " ".to_owned()));
+            }
+            line.push(' ');
+            line.push_str(&word);
+        }
+        lines.push(line);
+    }
+    lines
 }

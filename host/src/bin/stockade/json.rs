@@ -4,7 +4,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde::ser::{Error, SerializeTuple, Serializer};
 use serde_json::Value;
-use stockade::FunctionInfo;
+use stockade::{FunctionInfo, Parameter};
+
+use crate::terminal::harmless;
 
 /// The arguments of a call.
 #[derive(Debug, Clone)]
@@ -24,37 +26,51 @@ enum Argument {
 impl Arguments {
     /// Reads them, as the function wants them.
     pub(crate) fn parse(function: &FunctionInfo, words: &[String]) -> Result<Self> {
-        if !function.is_numeric {
-            return words
-                .iter()
-                .map(|word| value(word).map(Argument::Value))
-                .collect::<Result<_>>()
-                .map(Self);
+        if let Some(parameters) = &function.parameters {
+            let (takes, given) = (parameters.len(), words.len());
+            ensure!(
+                takes == given,
+                "`{}` takes {takes} argument{}, not {given}",
+                harmless(&function.signature),
+                if takes == 1 { "" } else { "s" }
+            );
         }
-        let types = parameter_types(&function.signature);
-        ensure!(
-            types.len() == words.len(),
-            "{} takes {} arguments, not {}",
-            function.signature,
-            types.len(),
-            words.len()
-        );
-        let pairs = words.iter().zip(types);
-        pairs
-            .map(|(word, ty)| number(word, ty))
-            .collect::<Result<_>>()
-            .map(Self)
+        let parameter = |at: usize| function.parameters.as_ref().and_then(|all| all.get(at));
+        let arguments = words.iter().enumerate().map(|(at, word)| {
+            let read = match parameter(at) {
+                Some(parameter) if function.is_numeric => number(word, &parameter.ty),
+                _ => value(word).map(Argument::Value),
+            };
+            read.with_context(|| format!("argument {}", place(at, parameter(at))))
+        });
+        arguments.collect::<Result<_>>().map(Self)
+    }
+}
+
+/// Which argument it is, for a message.
+fn place(at: usize, parameter: Option<&Parameter>) -> String {
+    match parameter {
+        Some(Parameter { name, ty, .. }) if name.is_empty() => format!("{} ({ty})", at + 1),
+        Some(Parameter { name, ty, .. }) => {
+            format!("{} ({}: {})", at + 1, harmless(name), harmless(ty))
+        }
+        None => (at + 1).to_string(),
     }
 }
 
 fn value(word: &str) -> Result<Value> {
-    serde_json::from_str(word).with_context(|| {
-        format!("`{word}` is not JSON: a text is written with quotes, such as '\"text\"'")
+    serde_json::from_str(word).map_err(|error| {
+        let quoted = Value::from(word).to_string();
+        anyhow::anyhow!(
+            "`{}` is not JSON: {error}; as a text it is written '{}'",
+            harmless(word),
+            harmless(&quoted)
+        )
     })
 }
 
 fn number(word: &str, ty: &str) -> Result<Argument> {
-    let wrong = || format!("`{word}` is not a number that fits {ty}");
+    let wrong = || format!("`{}` is not a number that fits {ty}", harmless(word));
     Ok(match ty {
         // WebAssembly's integers have no sign: both readings of them are taken.
         "i32" => match word.parse::<u32>() {
@@ -71,15 +87,6 @@ fn number(word: &str, ty: &str) -> Result<Argument> {
     })
 }
 
-/// The types of `name(type, type) -> type`.
-fn parameter_types(signature: &str) -> Vec<&str> {
-    let parameters = signature
-        .rsplit_once(')')
-        .and_then(|(before, _)| before.rsplit_once('('))
-        .map_or("", |(_, parameters)| parameters);
-    parameters.split(", ").filter(|ty| !ty.is_empty()).collect()
-}
-
 impl Serialize for Arguments {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(self.0.len())?;
@@ -93,17 +100,5 @@ impl Serialize for Arguments {
             }
         }
         tuple.end().map_err(S::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_are_read_off_a_signature() {
-        assert_eq!(parameter_types("add(i32, f64) -> i64"), ["i32", "f64"]);
-        assert_eq!(parameter_types("odd(name)(i32)"), ["i32"]);
-        assert!(parameter_types("none()").is_empty());
     }
 }

@@ -3,11 +3,16 @@
 
 mod bench;
 mod call;
+mod compile;
 mod doctor;
+mod histogram;
 mod inspect;
 mod json;
+mod new;
 mod options;
+mod plot;
 mod run;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -19,7 +24,15 @@ use clap::{CommandFactory, Parser, Subcommand};
     name = "stockade",
     version,
     max_term_width = 100,
-    propagate_version = true
+    propagate_version = true,
+    after_help = concat!(
+        "Examples:\n  \
+           stockade new demo\n  \
+           stockade inspect guest.wasm\n  \
+           stockade call guest.wasm fib 32 --timeout 50ms\n\n",
+        options::exit_codes!(),
+        "\n\n`stockade COMMAND --help` says more about each."
+    )
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,19 +41,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Call a function with JSON arguments and print its JSON result
     Call(call::Call),
-    /// Say what a module is and what can be called in it
     Inspect(inspect::Inspect),
-    /// Compile a module into the cache
-    Compile(inspect::Compile),
-    /// Measure how fast a function can be called
+    Compile(compile::Compile),
     Bench(bench::Bench),
-    /// Run a WASI command module
     Run(run::Run),
-    /// Say which walls this machine offers
+    New(new::New),
     Doctor(doctor::Doctor),
     /// Print completions for a shell
+    #[command(after_help = concat!(
+        "Examples:\n  \
+           stockade completions bash > ~/.local/share/bash-completion/completions/stockade\n  \
+           stockade completions fish > ~/.config/fish/completions/stockade.fish\n\n",
+        options::exit_codes!()
+    ))]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -55,6 +69,7 @@ fn main() -> ExitCode {
         Command::Compile(compile) => compile.run(),
         Command::Bench(bench) => bench.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::New(new) => new.run(),
         Command::Run(run) => match run.run() {
             Ok(code) => return code,
             Err(error) => Err(error),
@@ -62,17 +77,32 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "stockade", &mut script);
-            options::print(&script)
+            terminal::print(&script)
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if options::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stockade: {error:#}");
+            anstream::eprintln!(
+                "{} {}",
+                terminal::styled(terminal::BAD, "stockade:"),
+                in_words(&error)
+            );
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes in one line; some say what their cause says.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,10 +1,19 @@
-//! What commands share: options about the host, and output that survives a closed pipe.
+//! What commands share: options about the host.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use stockade::{Codec, Host, HostBuilder, Module};
+
+use crate::terminal::{Progress, file_name};
+
+/// What each command says about its exit code at the end of its help.
+macro_rules! exit_codes {
+    () => {
+        "Exit codes:\n  0  done\n  1  it failed; the error is on stderr\n  2  the command line is wrong"
+    };
+}
+pub(crate) use exit_codes;
 
 /// How the host is to be.
 #[derive(Debug, clap::Args)]
@@ -19,7 +28,7 @@ pub(crate) struct HostOptions {
 
 impl HostOptions {
     /// Settings for `module`, a file of WebAssembly or of its text form.
-    pub(crate) fn builder(&self, module: &PathBuf) -> HostBuilder {
+    pub(crate) fn builder(&self, module: &Path) -> HostBuilder {
         let builder = Host::builder(Module::from_file(module)).codec(Codec::Json);
         match &self.cache_dir {
             _ if self.no_cache => builder.no_cache(),
@@ -29,31 +38,13 @@ impl HostOptions {
     }
 }
 
-/// Writes to stdout.
-pub(crate) fn print(bytes: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    Ok(stdout.flush()?)
+/// The host, with progress on a terminal while its module is compiled.
+pub(crate) fn build(builder: HostBuilder, module: &Path) -> Result<Host> {
+    let _progress = compiling(module);
+    Ok(builder.build_blocking()?)
 }
 
-/// Whether the reader of our output has gone away, which is no failure.
-pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Text of a module that nobody trusts, made harmless for a terminal.
-pub(crate) fn harmless(text: &str) -> String {
-    let shown = |c: char| c == '\n' || c == '\t' || !c.is_control();
-    text.chars()
-        .map(|c| if shown(c) { c } else { '\u{fffd}' })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn escapes_of_a_hostile_module_do_not_reach_the_terminal() {
-        assert_eq!(super::harmless("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\n");
-    }
+/// While a module is compiled.
+pub(crate) fn compiling(module: &Path) -> Progress {
+    Progress::of(format!("compiling {}", file_name(module)))
 }
