@@ -2,6 +2,7 @@
 
 mod compiling;
 mod guests;
+mod languages;
 mod running;
 mod sealed;
 mod stopping;
