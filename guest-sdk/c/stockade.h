@@ -376,7 +376,7 @@ STOCKADE_FN uint32_t stockade_escape_(stockade_in *in) {
     return 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
 }
 
-/* UTF-8. A JSON string is unescaped where it lies: no escape is shorter than what it stands for. */
+/* Text in UTF-8, as hosts encode it; it is not checked. A JSON string is unescaped where it lies: no escape is shorter than what it stands for. */
 STOCKADE_FN stockade_slice stockade_get_str(stockade_in *in) {
     stockade_slice none = { in->at, 0 };
     if (in->codec == STOCKADE_JSON) {
