@@ -52,6 +52,14 @@ enum { STOCKADE_VALUE = 0, STOCKADE_NOT_UNDERSTOOD = 1, STOCKADE_NOT_ENCODABLE =
 
 /* The cause of the trap that follows: UTF-8, a message, a zero byte, and a place in the source. */
 __attribute__((import_module("stockade"), import_name("panic"))) void stockade_host_panic(const char *ptr, size_t len);
+/* Makes a record in the host's log: level 1 error, 2 warning, 3 information, 4 debugging, 5 trace. */
+__attribute__((import_module("stockade"), import_name("log"))) void stockade_host_log(uint32_t level, const char *ptr, size_t len);
+/* Says that `done` of `total` is done; `total` is 0 where it is not known. */
+__attribute__((import_module("stockade"), import_name("progress"))) void stockade_host_progress(uint64_t done, uint64_t total);
+/* Hands over one value, encoded in the codec of the request, and waits until it is taken. */
+__attribute__((import_module("stockade"), import_name("emit"))) void stockade_host_emit(const void *ptr, size_t len);
+/* Calls a function of the host's with a request (codec byte, arguments); the answer is ptr << 32 | len. */
+__attribute__((import_module("stockade"), import_name("call"))) uint64_t stockade_host_call(const char *name, size_t name_len, const void *ptr, size_t len);
 
 #define STOCKADE_TEXT_(x) #x
 #define STOCKADE_TEXT(x) STOCKADE_TEXT_(x)
