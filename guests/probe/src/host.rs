@@ -134,3 +134,10 @@ pub fn echo_by_host(len: usize) -> usize {
     assert!(back.iter().all(|byte| *byte == 7));
     back.len()
 }
+
+/// Tells the host that it has begun with a number, and returns that.
+#[work]
+pub fn mark(number: u64) -> u64 {
+    let () = host_call("mark", (number,)).expect("the host has it");
+    number
+}

@@ -1,5 +1,6 @@
 //! A call that has not begun: what is called, and the choices about it.
 
+mod args;
 mod hosting;
 mod running;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::args::Chunk;
 pub(crate) use self::running::Advance;
 pub use self::running::Running;
 use self::running::{Step, detach};
@@ -75,6 +77,8 @@ impl<A, R> Call<A, R> {
             listens: false,
             hosting: None,
             whereabouts: None,
+            counts: true,
+            left: None,
             dispatches: 0,
             ended_before: 0,
             detach: None,
@@ -122,6 +126,12 @@ impl<A, R> Call<A, R> {
     /// Keeps what the guest writes for the caller.
     pub(crate) fn keeping_output(mut self) -> Self {
         self.0.output = Some(Box::default());
+        self
+    }
+
+    /// Leaves counting to whoever made it.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.0.counts = false;
         self
     }
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::message::{Failure, FailureKind, TrapKind, split_host_call};
+use stockade_wire::message::{self, Failure, FailureKind, TrapKind, split_host_call};
 use stockade_wire::slot::machine::StopReason;
-use stockade_wire::slot::{Disbelief, Written};
+use stockade_wire::slot::{Chunk, Damaged, Disbelief, ItemReply, Written, split_chunk};
 
 use crate::clock::after;
 use crate::error::{Broken, Exit, Phase};
@@ -21,13 +21,14 @@ use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
 use crate::pool::{
-    CallEnd, CloseWatch, Event, InFlight, Lease, Outcome, Payload, Pool, Taken, Terms, WaitWorker,
-    Wanted, Worker,
+    CallEnd, CallOf, CloseWatch, Event, InFlight, Lease, Outcome, Payload, Pool, Taken, Terms,
+    WaitWorker, Wanted, Worker,
 };
 use crate::progress::Whereabouts;
 use crate::supervisor::Timer;
 use crate::{Cause, Error, Limiter, Progress, Trap, codec, output};
 
+use super::args::Args;
 use super::hosting::Hosting;
 
 /// After so many workers that were gone before they had a call, or did not accept it, it is given up.
@@ -63,6 +64,10 @@ pub struct Running<A, R> {
     pub(super) hosting: Option<Box<Hosting>>,
     /// For those who ask how far the guest has come.
     pub(super) whereabouts: Option<Arc<Whereabouts>>,
+    /// Whether it counts itself; one that stands for several is counted by whoever made it.
+    pub(super) counts: bool,
+    /// What a worker that died in the middle of a chunk has left.
+    pub(super) left: Option<Box<(Chunk, CallOf)>>,
     pub(super) dispatches: u32,
     /// How many workers ended as it was given to them.
     pub(super) ended_before: usize,
@@ -149,7 +154,7 @@ pub(crate) struct Raw {
 
 impl<A, R> Running<A, R>
 where
-    A: Serialize,
+    A: Args,
 {
     /// Polls for what comes next, the guest's items included.
     pub(crate) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Result<Advance, Error>> {
@@ -167,7 +172,7 @@ where
 
     /// One step on; `None` when there are more.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Advance>, Error>> {
-        if !self.counted {
+        if self.counts && !self.counted {
             self.counted = true;
             self.hold.pool().tally.submitted();
         }
@@ -325,6 +330,7 @@ where
             deadline: self.deadline,
             cpu_time: self.hold.pool().config.limits.cpu_time,
             listens: self.listens,
+            calls: self.args.as_ref().map_or(1, Args::count),
         };
         let pool = self.hold.pool();
         match Worker::publish(pool, lease, permit, self.function, written, terms) {
@@ -344,7 +350,7 @@ where
                     return self.find_worker(permit);
                 }
                 let function = pool.functions.entry(self.function);
-                let broken = broken_by(&worker, Duration::ZERO, function, Cause::Unresponsive);
+                let broken = broken(CallOf::now(&worker), function, Cause::Unresponsive);
                 Err(Broken {
                     process_died: true,
                     ..broken
@@ -357,10 +363,10 @@ where
     fn write(&self, lease: &Lease) -> Result<Written, Error> {
         let function = self.hold.pool().functions.entry(self.function);
         let args = self.args.as_ref().expect("kept until the call is over");
-        let (name, kind) = (function.name(), &function.info.kind);
         lease.worker().request_begins();
         let mut writer = lease.worker().slot().writer();
-        let encoded = codec::encode(name, kind, self.codec, args, &mut writer);
+        let (name, kind) = (function.name(), &function.info.kind);
+        let encoded = args.write(name, kind, self.codec, &mut writer);
         let len = writer.len();
         let limit = self.hold.pool().config.limits.payload_bytes;
         let written = encoded.and_then(|()| {
@@ -429,7 +435,16 @@ where
             return Poll::Pending;
         };
         self.hosting = None;
-        let mut answer = answer?;
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                // Its guest waits, and is stopped when the call is dropped.
+                if let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Over) {
+                    self.keep_what_is_left(&in_flight);
+                }
+                return Poll::Ready(Err(error));
+            }
+        };
         let limit = self.hold.pool().config.limits.payload_bytes;
         if answer.bytes.len() > limit {
             let reason = format!(
@@ -459,12 +474,17 @@ where
             .begun
             .map(|begun| published.saturating_duration_since(begun));
         if !matches!(outcome, Outcome::Retry { .. }) {
-            in_flight.time(&pool.tally, queue);
+            let calls = self.args.as_ref().map_or(1, Args::count);
+            in_flight.time(&pool.tally, queue, calls);
         }
+        if !matches!(outcome, Outcome::Reply(_) | Outcome::Retry { .. }) {
+            self.keep_what_is_left(&in_flight);
+        }
+        let pool = self.hold.pool();
         let function = pool.functions.entry(self.function);
         match outcome {
             Outcome::Failed { failure, stderr } => {
-                Err(self.failure(&in_flight, function, failure, stderr))
+                Err(self.failure(in_flight.of(), function, failure, stderr))
             }
             Outcome::Reply(payload) => Ok(Some(Advance::Reply(Raw { payload, in_flight }))),
             Outcome::Retry { exit } => {
@@ -479,7 +499,7 @@ where
                     self.step = Step::Begin;
                     return Ok(None);
                 }
-                let broken = broken(&in_flight, function, Cause::Unresponsive);
+                let broken = broken(in_flight.of(), function, Cause::Unresponsive);
                 Err(Broken {
                     exit,
                     process_died: true,
@@ -493,7 +513,7 @@ where
             }),
             Outcome::Stopped(StopReason::CpuTime) => {
                 let limit = self.hold.pool().config.limits.cpu_time.unwrap_or_default();
-                let broken = broken(&in_flight, function, Cause::CpuTime { limit });
+                let broken = broken(in_flight.of(), function, Cause::CpuTime { limit });
                 let process_died = self.hold.pool().config.interrupt == Interrupt::KillOnly;
                 Err(Broken {
                     process_died,
@@ -508,7 +528,7 @@ where
                     Some(SIGSYS) => Cause::PolicyViolation { syscall: None },
                     _ => Cause::Died,
                 };
-                let broken = broken(&in_flight, function, cause);
+                let broken = broken(in_flight.of(), function, cause);
                 Err(Broken {
                     exit,
                     stderr_tail: stderr,
@@ -517,14 +537,74 @@ where
                 }
                 .into())
             }
-            Outcome::Lie(lie) => Err(disbelieved(&in_flight, function, lie)),
+            Outcome::Lie(lie) => Err(disbelieved(in_flight.of(), function, lie)),
         }
     }
 
+    /// Of a chunk that was stopped or whose worker has died: which of its items are over, and which have begun.
+    /// Items end one after the other, so a look at a worker that has not come to its end yet finds the first of
+    /// them.
+    fn keep_what_is_left(&mut self, in_flight: &InFlight) {
+        if self.args.as_ref().is_some_and(|args| args.count() > 1) {
+            let chunk = in_flight.worker().slot().chunk();
+            self.left = Some(Box::new((chunk, in_flight.of())));
+        }
+    }
+}
+
+impl<A, R: DeserializeOwned> Running<A, R> {
+    /// What the items of a chunk replied, as many as have, of `all`. A worker whose reply makes no sense has run
+    /// nobody knows what: it is killed, and none of the items is run again.
+    pub(crate) fn items_of(&self, raw: Raw, all: usize) -> Vec<Result<R, Error>> {
+        let Raw { payload, in_flight } = raw;
+        let call = in_flight.of();
+        let (items, buffer) = payload.decoded(|replies| self.items(replies, call));
+        if let Some(buffer) = buffer {
+            in_flight.give_back(buffer);
+        }
+        let (mut results, damaged) = items;
+        if damaged || !(1..=all).contains(&results.len()) {
+            in_flight.worker().condemn();
+            let function = self.hold.pool().functions.entry(self.function);
+            results.truncate(all);
+            results.resize_with(all, || Err(disbelieved(call, function, Disbelief::Chunk)));
+        }
+        results
+    }
+
+    /// The same of a chunk whose worker has died, and how many items had been begun.
+    pub(crate) fn items_left(&mut self) -> Option<(Vec<Result<R, Error>>, usize)> {
+        let (Chunk { begun, replies }, of) = *self.left.take()?;
+        Some((self.items(&replies, of).0, begun))
+    }
+
+    /// What the items replied, up to something that is damaged; and whether there is.
+    fn items(&self, replies: &[u8], call: CallOf) -> (Vec<Result<R, Error>>, bool) {
+        let function = self.hold.pool().functions.entry(self.function);
+        let of = |reply| match reply {
+            ItemReply::Value(reply) => self.decode(reply),
+            ItemReply::Failure(bytes) => Err(match message::decode(bytes) {
+                Ok(failure) => self.failure(call, function, failure, String::new()),
+                Err(_) => disbelieved(call, function, Disbelief::Failure),
+            }),
+        };
+        let mut damaged = false;
+        let mut results = Vec::new();
+        for reply in split_chunk(replies) {
+            match reply {
+                Ok(reply) => results.push(of(reply)),
+                Err(Damaged) => damaged = true,
+            }
+        }
+        (results, damaged)
+    }
+}
+
+impl<A, R> Running<A, R> {
     /// What a worker says of a failed call.
     fn failure(
         &self,
-        in_flight: &InFlight,
+        call: CallOf,
         function: &Entry,
         Failure { kind, backtrace }: Failure,
         stderr_tail: String,
@@ -553,7 +633,7 @@ where
         Broken {
             backtrace,
             stderr_tail,
-            ..broken(in_flight, function, cause)
+            ..broken(call, function, cause)
         }
         .into()
     }
@@ -585,22 +665,26 @@ impl<A, R> Running<A, R> {
 
     /// The call is over, and so ended.
     fn count<T>(&mut self, result: &Result<T, Error>) {
-        let how = result
-            .as_ref()
-            .map_or_else(CallEnd::of, |_| CallEnd::Finished);
-        self.count_as(how);
+        self.count_as(CallEnd::of_result(result));
     }
 
     fn count_as(&mut self, how: CallEnd) {
         self.end();
-        self.hold.pool().tally.ended(how);
-        self.counted = false;
+        if self.counts {
+            self.hold.pool().tally.ended(how);
+            self.counted = false;
+        }
     }
 
     /// Stops the call for this reason, which is returned.
     pub(crate) fn give_up(&mut self, error: Error) -> Error {
         self.count_as(CallEnd::of(&error));
         error
+    }
+
+    /// Gives the arguments back, once the call is over.
+    pub(crate) fn take_args(&mut self) -> Option<A> {
+        self.args.take()
     }
 
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
@@ -683,6 +767,8 @@ impl<A, R> Drop for Running<A, R> {
             listens: self.listens,
             hosting: self.hosting.take(),
             whereabouts: self.whereabouts.take(),
+            counts: self.counts,
+            left: None,
             dispatches: self.dispatches,
             ended_before: self.ended_before,
             detach: None,
@@ -701,29 +787,24 @@ impl<A, R> std::fmt::Debug for Running<A, R> {
     }
 }
 
-fn broken(in_flight: &InFlight, function: &Entry, cause: Cause) -> Broken {
-    let elapsed = in_flight.published().elapsed();
-    broken_by(in_flight.worker(), elapsed, function, cause)
-}
-
-fn broken_by(worker: &Worker, elapsed: Duration, function: &Entry, cause: Cause) -> Broken {
+fn broken(call: CallOf, function: &Entry, cause: Cause) -> Broken {
     Broken {
         function: function.name().to_owned(),
-        worker_id: worker.id,
-        pid: worker.pid(),
+        worker_id: call.worker_id,
+        pid: call.pid,
         cause,
         exit: None,
         stderr_tail: String::new(),
-        elapsed,
+        elapsed: call.published.elapsed(),
         backtrace: None,
         process_died: false,
     }
 }
 
 /// A worker that is not believed is killed.
-fn disbelieved(in_flight: &InFlight, function: &Entry, lie: Disbelief) -> Error {
+fn disbelieved(call: CallOf, function: &Entry, lie: Disbelief) -> Error {
     let broken = broken(
-        in_flight,
+        call,
         function,
         Cause::Protocol(format!("the worker is not believed: {lie}")),
     );

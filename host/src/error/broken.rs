@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::{Error, Shown};
 
 /// A call that ended because its guest failed or its worker process died.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BrokenWorkerError(Box<Broken>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Broken {
     pub(crate) function: String,
     pub(crate) worker_id: u64,

@@ -32,6 +32,25 @@ pub(crate) struct InFlight {
     kept: Option<Box<Written>>,
 }
 
+/// Which call it is, for those who report what became of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallOf {
+    pub(crate) worker_id: u64,
+    pub(crate) pid: u32,
+    pub(crate) published: Instant,
+}
+
+impl CallOf {
+    /// One that this worker was to be given now.
+    pub(crate) fn now(worker: &Worker) -> Self {
+        Self {
+            worker_id: worker.id,
+            pid: worker.pid(),
+            published: Instant::now(),
+        }
+    }
+}
+
 /// What has become of a published call.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -120,10 +139,13 @@ impl InFlight {
         self.kept.take()
     }
 
-    /// Notes how long the call took, after it had waited for `queue`, if it had.
-    pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>) {
-        if let Some(weight) = Tally::weight(self.id, self.quick && queue.is_none()) {
-            tally.timed(queue.unwrap_or_default(), self.published.elapsed(), weight);
+    /// Notes how long the call took, after it had waited for `queue`, if it had; and that it stood for so many.
+    pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>, calls: usize) {
+        let quick = self.quick && queue.is_none() && calls == 1;
+        if let Some(weight) = Tally::weight(self.id, quick) {
+            let calls = u32::try_from(calls).unwrap_or(u32::MAX).max(1);
+            let each = self.published.elapsed() / calls;
+            tally.timed(queue.unwrap_or_default(), each, weight * u64::from(calls));
         }
     }
 
@@ -133,6 +155,14 @@ impl InFlight {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(crate) fn of(&self) -> CallOf {
+        CallOf {
+            worker_id: self.worker.id,
+            pid: self.worker.pid(),
+            published: self.published,
+        }
     }
 
     pub(crate) fn poll(

@@ -20,7 +20,7 @@ use stockade_wire::sys::fork;
 
 pub(crate) use closing::CloseWatch;
 pub(crate) use ends::EndReason;
-pub(crate) use in_flight::{InFlight, Outcome, Payload, Taken};
+pub(crate) use in_flight::{CallOf, InFlight, Outcome, Payload, Taken};
 pub(crate) use tally::{CallEnd, Tally};
 pub(crate) use worker::{Event, Terms, Wanted, Worker};
 

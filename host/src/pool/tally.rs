@@ -33,6 +33,10 @@ pub(crate) enum CallEnd {
 const ENDS: usize = CallEnd::NoWorker as usize + 1;
 
 impl CallEnd {
+    pub(crate) fn of_result<T>(result: &Result<T, Error>) -> Self {
+        result.as_ref().map_or_else(Self::of, |_| Self::Finished)
+    }
+
     pub(crate) fn of(error: &Error) -> Self {
         match error {
             Error::BrokenWorker(broken) => match broken.cause() {
@@ -86,6 +90,16 @@ impl Tally {
     #[inline]
     pub(crate) fn submitted(&self) {
         self.submitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many at once.
+    pub(crate) fn submitted_many(&self, calls: u64) {
+        self.submitted.fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// The same for calls that nobody waits for any more.
+    pub(crate) fn cancelled_many(&self, calls: u64) {
+        self.ended[CallEnd::Cancelled as usize].fetch_add(calls, Ordering::Relaxed);
     }
 
     #[inline]

@@ -10,6 +10,7 @@
 
 use std::cell::Cell;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use stockade_wire::message::{
     encode_failure, host_call_header,
 };
 use stockade_wire::role::Assignment;
-use stockade_wire::slot::{EventKind, Idle, ReplyKind, Request, WorkerSlot};
+use stockade_wire::slot::{ChunkReply, EventKind, Idle, ReplyKind, Request, WorkerSlot};
 
 use crate::config::InstanceLimits;
 use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, Stopped, World};
@@ -210,6 +211,9 @@ impl Worker {
             self.site.slot.reply(request.id, ReplyKind::Skipped, &[]);
             return;
         }
+        if request.is_chunk {
+            return self.answer_chunk(request);
+        }
         let command = self.program.is_command(request.function);
         if command && self.used {
             self.reset(false);
@@ -232,6 +236,57 @@ impl Worker {
         self.reset(reusable && !command);
     }
 
+    /// Runs one request after the other, each under the state rule. What comes after one for which there is no room
+    /// is left to the host.
+    fn answer_chunk(&mut self, request: Request) {
+        let site = self.site;
+        let chunk = site.slot.begin_chunk();
+        // Of the last item that has run; the instance is made ready before the next.
+        let mut reusable = None;
+        for args in site.slot.items(request) {
+            if let Some(reusable) = reusable.take() {
+                site.call.set(NO_CALL);
+                self.reset(reusable);
+                site.call.set(request.id);
+            }
+            if !chunk.begin_item(request.id) {
+                break;
+            }
+            self.used = true;
+            let arguments = ItemArguments(site, request, args);
+            let ended = match &mut self.guest {
+                Some(guest) => guest.call(
+                    self.program,
+                    request.function,
+                    &arguments,
+                    &mut ItemReply(site, &chunk),
+                ),
+                None => Err(self.missing_guest()),
+            };
+            reusable = Some(match ended {
+                Ok(()) => true,
+                Err(Ended::Failed(failure)) => {
+                    let reusable = is_reusable_after(&failure);
+                    chunk.put(ReplyKind::Failure, &encode_failure(failure));
+                    reusable
+                }
+                Err(Ended::Interrupted) => {
+                    reusable = Some(false);
+                    break;
+                }
+            });
+        }
+        site.call.set(NO_CALL);
+        if site.slot.stop_requested(request.id) {
+            site.slot.reply(request.id, ReplyKind::Interrupted, &[]);
+        } else {
+            chunk.finish(request.id);
+        }
+        if let Some(reusable) = reusable {
+            self.reset(reusable);
+        }
+    }
+
     fn missing_guest(&mut self) -> Ended {
         self.failed
             .take()
@@ -248,7 +303,7 @@ impl Worker {
                 false
             }
             Ended::Failed(failure) => {
-                let reusable = matches!(failure.kind, FailureKind::ResultTooLarge { .. });
+                let reusable = is_reusable_after(&failure);
                 slot.reply(request.id, ReplyKind::Failure, &encode_failure(failure));
                 reusable
             }
@@ -341,6 +396,36 @@ impl World for &'static Site {
 
     fn payload_bytes_max(&self) -> usize {
         self.slot.payload_bytes_max()
+    }
+}
+
+/// Whether the guest had returned.
+fn is_reusable_after(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::ResultTooLarge { .. })
+}
+
+struct ItemArguments(&'static Site, Request, Range<usize>);
+
+impl Arguments for ItemArguments {
+    fn byte_len(&self) -> u32 {
+        self.2.len() as u32
+    }
+
+    fn copy_to(&self, to: &mut [u8]) {
+        let Self(site, request, range) = self;
+        site.slot.read_args_at(request.len, range.start, to);
+    }
+}
+
+struct ItemReply<'a>(&'static Site, &'a ChunkReply<'static>);
+
+impl Reply for ItemReply<'_> {
+    fn bytes_max(&self) -> usize {
+        self.0.slot.payload_bytes_max()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.1.put(ReplyKind::Value, bytes);
     }
 }
 

@@ -4,6 +4,7 @@
 mod abi;
 mod bad_modules;
 mod cache;
+mod chunks;
 mod claims;
 mod commands;
 mod echoes;

@@ -18,6 +18,8 @@ pub(crate) struct Terms {
     pub(crate) cpu_time: Option<Duration>,
     /// Whether its caller takes what the guest emits.
     pub(crate) listens: bool,
+    /// For how many calls it stands.
+    pub(crate) calls: usize,
 }
 
 impl Terms {
@@ -42,6 +44,8 @@ pub(super) struct Call {
     pub(super) rung_for: u32,
     /// How many bytes of its log have been read.
     pub(super) log_read: usize,
+    /// Whether it stands for several calls.
+    pub(super) is_chunk: bool,
     /// Held for what their drop does, when the worker is provably free. Without a permit while it waits for a
     /// host function.
     pub(super) permit: Option<Permit>,

@@ -1,6 +1,7 @@
 //! How long a worker serves, and how it goes.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -50,10 +51,10 @@ impl Life {
         }
     }
 
-    /// Whether call `id` is the one at which the successor is to be started.
+    /// Whether one of these calls is the one at which the successor is to be started.
     #[inline]
-    pub(super) fn is_heir_due(&self, id: u64) -> bool {
-        id == self.retire.heir_at()
+    pub(super) fn is_heir_due(&self, calls: &RangeInclusive<u64>) -> bool {
+        calls.contains(&self.retire.heir_at())
     }
 }
 

@@ -88,6 +88,8 @@ struct Record {
     /// What was decided for callers that have not looked yet.
     settled: Vec<(u64, Outcome)>,
     scratch: Vec<u8>,
+    /// How many calls it has been given.
+    calls: u64,
     /// What the output counters read when they were last looked at.
     output_totals: [u64; 2],
     /// How often the worker has rung for nothing since its newest call was published.
@@ -146,6 +148,7 @@ impl Worker {
                 bytes: Bytes::default(),
                 settled: Vec::new(),
                 scratch: Vec::new(),
+                calls: 0,
                 output_totals: [0; 2],
                 empty_rings: 0,
                 pages_touched: false,
@@ -218,6 +221,8 @@ impl Worker {
         };
         let term_due = record.term.used(published, &worker.life);
         record.bytes.to_guest += len as u64;
+        let calls = record.calls + 1..=record.calls + terms.calls as u64;
+        record.calls = *calls.end();
         record.empty_rings = 0;
         record.release_pages = None;
         record.pages_touched |= len > PAGES_WORTH_RELEASING;
@@ -226,6 +231,7 @@ impl Worker {
             waker: None,
             slept: false,
             clocks,
+            is_chunk: terms.calls > 1,
             rung_for: 0,
             log_read: 0,
             permit: Some(permit),
@@ -234,11 +240,12 @@ impl Worker {
         drop(record);
         let due = clocks.next_due().map_or(term_due, |due| due.min(term_due));
         pool.supervisor.look_at(due);
-        if worker.life.is_heir_due(id) {
+        if worker.life.is_heir_due(&calls) {
             pool.replace(&worker, EndReason::Calls);
         }
         // Its wake-up alone takes longer than a poll may: that says nothing about the function.
-        Ok(InFlight::new(worker, id, published, may_poll && !slept))
+        let may_poll = may_poll && !slept && terms.calls == 1;
+        Ok(InFlight::new(worker, id, published, may_poll))
     }
 
     /// A request is about to be written. Its memory must not be given back meanwhile: until it is published

@@ -60,7 +60,9 @@ impl Worker {
         match self.slot.look(id) {
             Seen::Nothing => None,
             Seen::Lie(lie) => Some(LastWord::Lie(lie)),
-            Seen::Reply(head) if head.kind == ReplyKind::Failure => {
+            Seen::Reply(head)
+                if head.kind == ReplyKind::Failure && self.fits(record, head.kind) =>
+            {
                 // Here and not where it is read: a worker that lies must not get another call.
                 let mut bytes = Vec::new();
                 self.slot.read(head, &mut bytes);
@@ -69,7 +71,21 @@ impl Worker {
                     Err(_) => LastWord::Lie(Disbelief::Failure),
                 })
             }
+            Seen::Reply(head) if !self.fits(record, head.kind) => {
+                Some(LastWord::Lie(Disbelief::ReplyKind(head.kind as u32)))
+            }
             Seen::Reply(head) => Some(LastWord::Reply(head)),
+        }
+    }
+
+    /// Whether the current call can have such a reply.
+    #[inline]
+    fn fits(&self, record: &Record, kind: ReplyKind) -> bool {
+        let is_chunk = record.call.as_ref().is_some_and(|call| call.is_chunk);
+        match kind {
+            ReplyKind::Value | ReplyKind::Failure => !is_chunk,
+            ReplyKind::Chunk => is_chunk,
+            ReplyKind::Skipped | ReplyKind::Interrupted => true,
         }
     }
 
@@ -116,7 +132,7 @@ impl Worker {
                 if after.over.as_ref().is_some_and(|call| call.slept) {
                     self.idle_from(record, Instant::now());
                 }
-                self.spend_if_all_calls_are_used(record.machine.id());
+                self.spend_if_all_calls_are_used(record.calls);
                 after.release = true;
                 self.release_pages_later(record);
             }
@@ -229,7 +245,7 @@ impl Worker {
 
 fn reply_of(head: Head) -> Reply {
     match head.kind {
-        ReplyKind::Value | ReplyKind::Failure => Reply::Answer,
+        ReplyKind::Value | ReplyKind::Failure | ReplyKind::Chunk => Reply::Answer,
         ReplyKind::Skipped => Reply::Skipped,
         ReplyKind::Interrupted => Reply::Interrupted,
     }

@@ -78,7 +78,7 @@ impl HostSlot {
     pub fn read_event(&self, head: EventHead) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.reply
-            .append_to(self.geometry.reply_payload(), head.len, &mut bytes);
+            .append_to(self.geometry.event_payload(), head.len, &mut bytes);
         bytes
     }
 
@@ -126,7 +126,7 @@ impl WorkerSlot {
             let end = len + part.len();
             assert!(end <= self.payload_bytes_max());
             self.reply
-                .copy_in(self.geometry.reply_payload() + len, part);
+                .copy_in(self.geometry.event_payload() + len, part);
             len = end;
         }
         let number = event_number(id, place);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 
-use super::layout::{Geometry, ReplyKind, reply, request};
+use super::layout::{Geometry, IS_CHUNK, ReplyKind, reply, request};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
 use crate::sys::memfd::SizedMemfd;
@@ -87,6 +87,8 @@ pub enum Disbelief {
         /// What it claims to be.
         kind: u32,
     },
+    /// What the items of a chunk replied does not make sense.
+    Chunk,
     /// What it wants of its host is longer than anything may be.
     EventLength {
         /// The claimed length in bytes.
@@ -115,6 +117,9 @@ impl fmt::Display for Disbelief {
             Self::EmptyRing => f.write_str("it rang again and again without a reply"),
             Self::Chatter => f.write_str("it spoke on its socket while it served"),
             Self::Failure => f.write_str("its description of a failure does not decode"),
+            Self::Chunk => {
+                f.write_str("what it replied to several calls at once does not make sense")
+            }
             Self::EarlyEvent => {
                 f.write_str("it wanted something of its host before it had accepted its call")
             }
@@ -169,6 +174,7 @@ impl HostSlot {
             slot: self,
             inline: [0; request::INLINE_LEN],
             len: 0,
+            is_chunk: false,
         }
     }
 
@@ -178,6 +184,7 @@ impl HostSlot {
     /// whether the worker slept and had to be woken.
     #[inline]
     pub fn publish(&self, id: u64, function: u32, linger_us: u32, written: Written) -> bool {
+        let function = function | if written.is_chunk { IS_CHUNK } else { 0 };
         if written.len <= request::INLINE_LEN {
             self.request
                 .copy_in(request::INLINE, &written.inline[..written.len]);
@@ -191,12 +198,16 @@ impl HostSlot {
     }
 
     /// Wakes the worker if it sleeps, and returns whether it did.
+    ///
+    /// The doorbell changes only then: it lies in the line that a worker which is awake is about to read. A worker
+    /// that falls asleep says so first and looks at everything afterwards, so it has seen what was written before,
+    /// or is seen to sleep here.
     #[inline]
     pub(super) fn ring(&self) -> bool {
-        DOORBELL.ring(&self.request);
         fence(Ordering::SeqCst);
         let sleeps = self.reply.load_u32(reply::SLEEPING) != 0;
         if sleeps {
+            DOORBELL.ring(&self.request);
             DOORBELL.wake(&self.request);
         }
         sleeps
@@ -268,8 +279,11 @@ impl HostSlot {
 
     /// Copies a reply's payload into private memory, behind what `to` holds.
     pub fn read(&self, head: Head, to: &mut Vec<u8>) {
-        self.reply
-            .append_to(self.geometry.reply_offset(head.len), head.len, to);
+        self.reply.append_to(
+            self.geometry.reply_offset(head.kind, head.len),
+            head.len,
+            to,
+        );
     }
 
     /// The same for a payload that fits in `to`; returns its part of it.
@@ -280,7 +294,7 @@ impl HostSlot {
     pub fn read_short<'a>(&self, head: Head, to: &'a mut [u8]) -> &'a [u8] {
         let to = &mut to[..head.len];
         self.reply
-            .copy_out(self.geometry.reply_offset(head.len), to);
+            .copy_out(self.geometry.reply_offset(head.kind, head.len), to);
         to
     }
 
@@ -354,6 +368,7 @@ pub struct RequestWriter<'a> {
     slot: &'a HostSlot,
     inline: [u8; request::INLINE_LEN],
     len: usize,
+    is_chunk: bool,
 }
 
 /// A complete request, in the slot but for its inline part.
@@ -361,6 +376,7 @@ pub struct RequestWriter<'a> {
 pub struct Written {
     inline: [u8; request::INLINE_LEN],
     len: usize,
+    is_chunk: bool,
 }
 
 impl Written {
@@ -383,6 +399,30 @@ impl RequestWriter<'_> {
             self.put_beyond(bytes, end);
         }
         self.len = end;
+    }
+
+    /// Writes one request of a chunk: its length, and then what `write` puts.
+    ///
+    /// # Errors
+    /// Those of `write`; the chunk is of no use then.
+    pub fn put_item<E>(&mut self, write: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        self.is_chunk = true;
+        let at = self.len;
+        self.put(&[0; 4]);
+        write(self)?;
+        // More than 31 bits are more than a payload may have, and refused in the end.
+        let len = (self.len - at - 4) as u32;
+        self.put_again(at, len.to_le_bytes());
+        Ok(())
+    }
+
+    /// Replaces what was put at `at`.
+    fn put_again(&mut self, at: usize, bytes: [u8; 4]) {
+        if self.len <= request::INLINE_LEN {
+            self.inline[at..at + 4].copy_from_slice(&bytes);
+        } else if self.len <= self.slot.geometry.payload_bytes_max() {
+            self.slot.request.copy_in(request::PAYLOAD + at, &bytes);
+        }
     }
 
     fn put_beyond(&mut self, bytes: &[u8], end: usize) {
@@ -415,6 +455,7 @@ impl RequestWriter<'_> {
         Ok(Written {
             inline: self.inline,
             len: self.len,
+            is_chunk: self.is_chunk,
         })
     }
 }

@@ -17,7 +17,7 @@ pub(super) mod request {
     pub(in crate::slot) const CANCEL: usize = 8;
     /// u64: the call to skip if it has not been accepted.
     pub(in crate::slot) const WITHDRAWN: usize = 16;
-    /// u32: rung at every event.
+    /// u32: rung at everything that the host writes while the worker sleeps.
     pub(in crate::slot) const DOORBELL: usize = 24;
     /// u32: which export to run.
     pub(in crate::slot) const FUNCTION: usize = 28;
@@ -68,7 +68,7 @@ pub(super) mod reply {
     pub(in crate::slot) const EVENT: usize = 512;
     /// u32: an [`super::EventKind`].
     pub(in crate::slot) const EVENT_KIND: usize = 520;
-    /// u32: the length of its payload, which lies where a long reply does: there is no reply yet.
+    /// u32: the length of its payload.
     pub(in crate::slot) const EVENT_LEN: usize = 524;
     /// u64 each: how much of its work the guest says it has done, and of how much.
     pub(in crate::slot) const PROGRESS: [usize; 2] = [576, 584];
@@ -76,6 +76,10 @@ pub(super) mod reply {
     pub(in crate::slot) const LOG_LEN: usize = 640;
     /// u32: how many records found no room in it.
     pub(in crate::slot) const LOG_LOST: usize = 644;
+    /// u32 each: how many items of the current chunk guest code may have begun, and how many are over.
+    pub(in crate::slot) const ITEMS: [usize; 2] = [704, 708];
+    /// u32: how many bytes of replies the items have that are over.
+    pub(in crate::slot) const ITEMS_LEN: usize = 712;
     /// The rings of both streams, then the log, then the payloads that are not inline.
     pub(in crate::slot) const RINGS: usize = super::PAGE;
 }
@@ -132,11 +136,12 @@ impl Geometry {
     /// The length of the reply memory.
     #[must_use]
     pub fn reply_bytes(self) -> usize {
-        self.reply_payload()
-            + self
-                .payload_bytes_max()
-                .max(FAILURE_BYTES_MAX)
-                .next_multiple_of(PAGE)
+        self.reply_payload() + self.chunk_bytes_max().next_multiple_of(PAGE)
+    }
+
+    /// The longest reply to a chunk: the last of its items may have the longest reply of all.
+    fn chunk_bytes_max(self) -> usize {
+        CHUNK_ROOM + ITEM_HEADER + self.payload_bytes_max().max(FAILURE_BYTES_MAX)
     }
 
     pub(super) fn ring(self, stream: usize) -> usize {
@@ -152,6 +157,11 @@ impl Geometry {
         self.ring(3)
     }
 
+    /// Where the payload of an event lies: behind what the items of a chunk that are over have replied.
+    pub(super) fn event_payload(self) -> usize {
+        self.reply_payload() + CHUNK_ROOM + ITEM_HEADER
+    }
+
     pub(super) fn request_offset(len: usize) -> usize {
         if len <= request::INLINE_LEN {
             request::INLINE
@@ -160,8 +170,9 @@ impl Geometry {
         }
     }
 
-    pub(super) fn reply_offset(self, len: usize) -> usize {
-        if len <= reply::INLINE_LEN {
+    pub(super) fn reply_offset(self, kind: ReplyKind, len: usize) -> usize {
+        // A chunk's was written as its items ended, when its length was not known.
+        if len <= reply::INLINE_LEN && kind != ReplyKind::Chunk {
             reply::INLINE
         } else {
             self.reply_payload()
@@ -173,6 +184,7 @@ impl Geometry {
         match kind {
             ReplyKind::Value => self.payload_bytes_max(),
             ReplyKind::Failure => FAILURE_BYTES_MAX,
+            ReplyKind::Chunk => self.chunk_bytes_max(),
             ReplyKind::Skipped | ReplyKind::Interrupted => 0,
         }
     }
@@ -180,6 +192,15 @@ impl Geometry {
 
 /// The longest description of a failure, however small the payloads are.
 pub(crate) const FAILURE_BYTES_MAX: usize = 64 << 10;
+
+/// A worker begins no further item of a chunk when the replies of the others take more than this.
+pub(super) const CHUNK_ROOM: usize = 1 << 20;
+
+/// Before the reply of an item: its kind and its length, a u32 each.
+pub(super) const ITEM_HEADER: usize = 8;
+
+/// In the word that names the export: the payload is a chunk, several requests for it.
+pub(super) const IS_CHUNK: u32 = 1 << 31;
 
 /// What a reply is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +214,8 @@ pub enum ReplyKind {
     Skipped = 3,
     /// The guest was stopped on the host's request.
     Interrupted = 4,
+    /// What the items of a chunk replied, as many as were run.
+    Chunk = 5,
 }
 
 impl ReplyKind {
@@ -202,6 +225,7 @@ impl ReplyKind {
             2 => Some(Self::Failure),
             3 => Some(Self::Skipped),
             4 => Some(Self::Interrupted),
+            5 => Some(Self::Chunk),
             _ => None,
         }
     }

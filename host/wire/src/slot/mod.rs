@@ -9,7 +9,7 @@
 //! ────                                      ──────
 //! arguments, function, length
 //! published = N ──────────────────────────► sees published = N
-//! ring; fence; wake if `sleeping`           accepted = N; fence; skip if withdrawn = N or cancel = N
+//! fence; ring and wake if `sleeping`        accepted = N; fence; skip if withdrawn = N or cancel = N
 //!                                           … guest code …
 //! sees id = N ◄──────────────────────────── payload, kind, length; id = N
 //! copies the payload out once               fence; ring the eventfd if armed = N
@@ -24,14 +24,18 @@
 //! copies the payload out once               fence; ring the eventfd if armed = N
 //! does it
 //! answer, length; answered = N·1
-//! ring; fence; wake if `sleeping` ────────► sees answered = N·1
+//! fence; ring and wake if `sleeping` ─────► sees answered = N·1
 //! ```
+//!
+//! A call may be a *chunk*: several requests for one function, run one after the other, each begun only after its
+//! own mark. The replies of those that are over stand in the slot even when the worker dies in the middle.
 //!
 //! Every "has it happened?" against "is anybody asleep?" is a store, a full fence and a load on both sides:
 //! with anything weaker both sides can miss each other and sleep for ever. Accepting against withdrawing is
 //! the same pattern, so at least one side sees the other: a call that the host withdrew unaccepted is never
 //! run.
 
+mod chunk;
 mod events;
 mod host;
 mod layout;
@@ -39,6 +43,7 @@ mod log;
 pub mod machine;
 mod worker;
 
+pub use chunk::{Chunk, ChunkReply, Damaged, ItemReply, Items, split_chunk};
 pub use events::{EventHead, SeenEvent};
 pub use host::{Disbelief, Head, HostSlot, Output, RequestWriter, Seen, Written};
 pub(crate) use layout::FAILURE_BYTES_MAX;

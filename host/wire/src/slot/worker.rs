@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::layout::{Geometry, ReplyKind, reply, request};
+use super::layout::{Geometry, IS_CHUNK, ReplyKind, reply, request};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
 
@@ -33,6 +33,8 @@ pub struct Request {
     pub id: u64,
     /// Which export to run.
     pub function: u32,
+    /// Whether the payload is several requests for it.
+    pub is_chunk: bool,
     /// The length of the arguments in bytes.
     pub len: u32,
     /// For how long to poll for the next call before sleeping.
@@ -76,9 +78,11 @@ impl WorkerSlot {
         if !self.poll(last, idle.linger) && !self.sleep_until_published(last, idle.timeout) {
             return None;
         }
+        let function = self.request.load_u32(request::FUNCTION);
         Some(Request {
             id: self.request.load_u64(request::PUBLISHED),
-            function: self.request.load_u32(request::FUNCTION),
+            function: function & !IS_CHUNK,
+            is_chunk: function & IS_CHUNK != 0,
             len: self.request.load_u32(request::LEN),
             linger: Duration::from_micros(self.request.load_u32(request::LINGER_US).into()),
         })
@@ -232,13 +236,19 @@ impl WorkerSlot {
     pub fn reply(&self, id: u64, kind: ReplyKind, payload: &[u8]) {
         assert!(payload.len() <= self.geometry.reply_bytes_max(kind));
         self.reply
-            .copy_in(self.geometry.reply_offset(payload.len()), payload);
+            .copy_in(self.geometry.reply_offset(kind, payload.len()), payload);
+        self.reply_in_place(id, kind, payload.len());
+    }
+
+    /// Answers call `id` with what lies in the slot already.
+    #[inline]
+    pub(super) fn reply_in_place(&self, id: u64, kind: ReplyKind, len: usize) {
         let output = self.has_log()
             || reply::OUTPUT_TOTALS
                 .iter()
                 .any(|&total| self.reply.load_u64(total) != 0);
         self.reply.store_u32(reply::KIND, kind as u32);
-        self.reply.store_u32(reply::LEN, payload.len() as u32);
+        self.reply.store_u32(reply::LEN, len as u32);
         self.reply.store_u32(reply::OUTPUT, output.into());
         self.reply.store_u64(reply::ID, id);
         self.ring_if_armed(id);

@@ -86,9 +86,30 @@ impl Slot {
     }
 
     pub(crate) fn answer_accepted(&self, request: Request) {
+        if request.is_chunk {
+            return self.answer_chunk(request);
+        }
         let mut args = vec![0; request.len as usize];
         self.honest.read_args(&mut args);
-        let value = match request.function {
+        self.honest
+            .reply(request.id, ReplyKind::Value, &Self::value(request, args));
+    }
+
+    fn answer_chunk(&self, request: Request) {
+        let chunk = self.honest.begin_chunk();
+        for item in self.honest.items(request) {
+            if !chunk.begin_item(request.id) {
+                break;
+            }
+            let mut args = vec![0; item.len()];
+            self.honest.read_args_at(request.len, item.start, &mut args);
+            chunk.put(ReplyKind::Value, &Self::value(request, args));
+        }
+        chunk.finish(request.id);
+    }
+
+    fn value(request: Request, args: Vec<u8>) -> Vec<u8> {
+        match request.function {
             0 => {
                 let number = args.try_into().expect("the host sends one number");
                 answer(u64::from_le_bytes(number)).to_le_bytes().to_vec()
@@ -96,8 +117,7 @@ impl Slot {
             // The codec's byte becomes the status.
             1 => args,
             _ => b"\0\x05hello".to_vec(),
-        };
-        self.honest.reply(request.id, ReplyKind::Value, &value);
+        }
     }
 
     /// The head of a reply, as given, whether there is such a reply or not.

@@ -18,6 +18,7 @@ const VALUE: u32 = 1;
 const FAILURE: u32 = 2;
 const SKIPPED: u32 = 3;
 const INTERRUPTED: u32 = 4;
+const CHUNK: u32 = 5;
 
 pub(crate) fn role() -> ! {
     let (setup, [request, reply, eventfd, artifact]) = sys::receive::<WorkerSetup, 4>();
@@ -206,6 +207,26 @@ fn lie_accepted(what: &str, slot: &Slot, request: Request) {
             loop {
                 slot.ring();
             }
+        }
+        "chunk-when-one" => {
+            slot.claim(id, CHUNK, 0);
+            sys::stall()
+        }
+        "value-when-chunk" if request.is_chunk => {
+            slot.claim(id, VALUE, 8);
+            sys::stall()
+        }
+        "chunk-of-nothing" if request.is_chunk => {
+            slot.claim(id, CHUNK, 0);
+            sys::stall()
+        }
+        "chunk-of-garbage" if request.is_chunk => {
+            slot.claim(id, CHUNK, 100);
+            sys::stall()
+        }
+        "chunk-too-long" if request.is_chunk => {
+            slot.claim(id, CHUNK, u32::MAX);
+            sys::stall()
         }
         "log-garbage" => slot.claim_log(u32::MAX, u32::MAX),
         // An older one than the last: that one means "not yet".
