@@ -16,6 +16,7 @@ use crate::limits::{Hardening, Interrupt, State};
 use crate::pool::{Pool, Recipe, StartError};
 use crate::process::Program;
 use crate::supervisor::Membership;
+use crate::wasi::Directories;
 use crate::{Error, Host, Inspection, Module, park};
 
 /// Builds a host on this thread.
@@ -43,6 +44,7 @@ pub(crate) fn inspect(module: &Module, config: Config) -> Result<Inspection, Err
 /// What is needed to compile a module and to start its workers.
 struct Parts {
     setup: WorkerSetup,
+    directories: Arc<Directories>,
     program: Arc<Program>,
     module: Arc<Vec<u8>>,
 }
@@ -60,6 +62,7 @@ impl Parts {
         }
         config.check()?;
         let setup = setup(config)?;
+        let directories = Arc::new(config.wasi.directories()?);
         let program = Arc::new(Program::find(config.worker_program.as_deref())?);
         let module = module.read(config.limits.module_bytes)?;
         if config.hardening == Hardening::Insecure {
@@ -67,6 +70,7 @@ impl Parts {
         }
         Ok(Self {
             setup,
+            directories,
             program,
             module,
         })
@@ -86,17 +90,16 @@ impl Parts {
 
 fn build(module: &Module, config: &Config) -> Result<Host, Error> {
     let parts = Parts::gather(module, config)?;
-    let Parts { setup, program, .. } = &parts;
     let order = parts.order(config);
     let supervisor = Membership::enter()?;
     let (made, _) = artifact::obtain(&supervisor, &order, &config.cache)?;
-    match start(config, supervisor, program, setup, &made) {
+    match start(config, supervisor, &parts, &made) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.
             tracing::warn!(target: "stockade", reason = %Shown(&reason), "a cached artifact was refused; compiling again");
             let supervisor = Membership::enter()?;
             let made = artifact::renew(&supervisor, &order, &config.cache)?;
-            Ok(start(config, supervisor, program, setup, &made)?)
+            Ok(start(config, supervisor, &parts, &made)?)
         }
         other => Ok(other?),
     }
@@ -111,17 +114,17 @@ fn described(made: &Artifact) -> Result<ModuleInfo, String> {
 fn start(
     config: &Config,
     supervisor: Membership,
-    program: &Arc<Program>,
-    setup: &WorkerSetup,
+    parts: &Parts,
     made: &Artifact,
 ) -> Result<Host, StartError> {
     let info = described(made).map_err(StartError::Artifact)?;
     let recipe = Recipe {
-        program: Arc::clone(program),
+        program: Arc::clone(&parts.program),
         artifact: memfd::sealed("stockade-artifact", &made.code)
             .map_err(|e| StartError::Error(e.into()))?,
-        geometry: setup.geometry,
-        setup: setup.clone(),
+        geometry: parts.setup.geometry,
+        setup: parts.setup.clone(),
+        directories: Arc::clone(&parts.directories),
     };
     let pool = Pool::new(config.clone(), Functions::new(&info), supervisor, recipe);
     let host = Host::from_pool(Arc::clone(&pool));
@@ -165,7 +168,7 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
             .idle_timeout
             .checked_mul(2)
             .and_then(|twice| twice.checked_add(HOST_SLACK)),
-        wasi: config.wasi.setup()?,
+        wasi: config.wasi.setup(limits.file_bytes)?,
         seal: match config.hardening {
             Hardening::Default => Seal::Required,
             Hardening::Strict => Seal::Strict,

@@ -22,6 +22,10 @@ pub struct Limits {
     /// How many bytes of stdout and of stderr are kept per call, the last ones, rounded up to pages of
     /// 4 KiB; 64 KiB by default. A guest may write more; that is lost and does not fail.
     pub output_bytes: usize,
+    /// The longest file in bytes that a guest may make where it was granted a directory to write; 256 MiB by
+    /// default. A write beyond that is refused with an error of its own (`EFBIG`). How many files it makes is
+    /// not limited, nor what they take together: give guests a file system with a quota.
+    pub file_bytes: u64,
     /// The longest module in bytes; 64 MiB by default.
     pub module_bytes: usize,
     /// For how long a module may be compiled; 60 s by default.
@@ -40,6 +44,7 @@ impl Default for Limits {
             stack_bytes: 512 << 10,
             payload_bytes: 64 << 20,
             output_bytes: 64 << 10,
+            file_bytes: 256 << 20,
             module_bytes: 64 << 20,
             compile_time: Duration::from_secs(60),
             cpu_time: None,

@@ -8,9 +8,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use stockade_wire::message::FILES_END;
 use stockade_wire::sys::landlock;
 
 use crate::limits::Hardening;
+use crate::wasi::Directories;
 
 /// One layer of isolation around a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +24,7 @@ pub enum Wall {
     SystemCallFilter,
     /// It has no capabilities.
     NoCapabilities,
-    /// No core dumps, no new processes, no new descriptors.
+    /// No core dumps, no new processes, no new descriptors (with granted directories: 256 for files).
     ResourceLimits,
     /// Other processes of its user cannot look into it.
     NotDumpable,
@@ -34,9 +36,9 @@ pub enum Wall {
     DeathString,
     /// It has proved that dropping an instance resets its memory.
     ResetProof,
-    /// Landlock: no file, no TCP, no signal to others.
+    /// Landlock: no file but in granted directories, no TCP, no signal to others.
     Landlock,
-    /// It runs as a user of its own.
+    /// It runs as a user of its own. Not with directories that guests may write: it runs as their owner.
     OwnUser,
     /// Its own view of users.
     UserNamespace,
@@ -116,10 +118,12 @@ impl Wall {
         Self::Cgroup,
     ];
 
-    fn is_required(self, hardening: Hardening) -> bool {
+    fn is_required(self, hardening: Hardening, granted: &Directories) -> bool {
         match (hardening, self) {
             (Hardening::Insecure, _) => false,
             (Hardening::Strict, Self::Landlock) => true,
+            // Nothing else keeps an escaped guest to them.
+            (_, Self::Landlock) => !granted.is_empty(),
             (
                 _,
                 Self::NoNewPrivileges
@@ -164,12 +168,17 @@ impl fmt::Display for Wall {
 
 impl Walls {
     /// Looks at a worker that says that it is ready.
-    pub(crate) fn of(pid: u32, program: &Path, hardening: Hardening) -> Self {
+    pub(crate) fn of(
+        pid: u32,
+        program: &Path,
+        hardening: Hardening,
+        granted: &Directories,
+    ) -> Self {
         let kernel = Kernel::about(pid);
         let report = |wall: Wall| WallReport {
             wall,
-            required: wall.is_required(hardening),
-            state: kernel.state(wall, hardening),
+            required: wall.is_required(hardening, granted),
+            state: kernel.state(wall, hardening, granted),
         };
         let mut walls: Vec<_> = Wall::ALL.into_iter().map(report).collect();
         walls.sort_by_key(|wall| !wall.required);
@@ -223,7 +232,7 @@ impl Kernel {
         }
     }
 
-    fn state(&self, wall: Wall, hardening: Hardening) -> WallState {
+    fn state(&self, wall: Wall, hardening: Hardening, granted: &Directories) -> WallState {
         // Some kernels and some mounts of /proc do not show it: then there is only the worker's word.
         let shows = |line: &str| self.status.contains(line);
         let if_shown = |line: &str, holds: bool, reason: &str| match shows(line) {
@@ -236,6 +245,10 @@ impl Kernel {
             false => missing(reason),
         };
         let uid = self.numbers("Uid:").first().copied();
+        let descriptors_end = match granted.is_empty() {
+            true => "0".to_owned(),
+            false => FILES_END.to_string(),
+        };
         match wall {
             Wall::NoNewPrivileges => if_shown(
                 "NoNewPrivs:",
@@ -259,9 +272,10 @@ impl Kernel {
             ),
             Wall::ResourceLimits if self.limits.is_empty() => claimed(hardening),
             Wall::ResourceLimits => is(
-                ["Max core file size", "Max processes", "Max open files"]
+                ["Max core file size", "Max processes"]
                     .iter()
-                    .all(|name| self.hard_limit(name) == Some("0")),
+                    .all(|name| self.hard_limit(name) == Some("0"))
+                    && self.hard_limit("Max open files") == Some(&*descriptors_end),
                 "the kernel shows higher ones",
             ),
             // To root everything of root's looks the same.
@@ -282,6 +296,9 @@ impl Kernel {
                     "this kernel has no Landlock, or it is not in its list of security modules (`lsm=landlock,…`)",
                 ),
             },
+            Wall::OwnUser if uid.is_some() && uid == granted.owner().map(u64::from) => {
+                missing("it runs as the user who owns the directories that guests may write")
+            }
             Wall::OwnUser => {
                 let ours = numbers(&self.own_status, "Uid:").first().copied();
                 is(
@@ -371,7 +388,13 @@ mod tests {
 
     #[test]
     fn this_process_has_no_walls_and_that_is_seen() {
-        let walls = Walls::of(std::process::id(), Path::new("x"), Hardening::Default);
+        let none = Directories::default();
+        let walls = Walls::of(
+            std::process::id(),
+            Path::new("x"),
+            Hardening::Default,
+            &none,
+        );
         assert_eq!(walls.walls.len(), Wall::ALL.len());
         for wall in [
             Wall::SystemCallFilter,
@@ -384,13 +407,19 @@ mod tests {
             );
         }
         assert!(walls.breach().is_some());
-        let insecure = Walls::of(std::process::id(), Path::new("x"), Hardening::Insecure);
+        let insecure = Walls::of(
+            std::process::id(),
+            Path::new("x"),
+            Hardening::Insecure,
+            &none,
+        );
         assert_eq!(insecure.breach(), None);
     }
 
     #[test]
     fn what_the_kernel_does_not_show_is_not_verified() {
-        let walls = Walls::of(u32::MAX, Path::new("x"), Hardening::Default);
+        let none = Directories::default();
+        let walls = Walls::of(u32::MAX, Path::new("x"), Hardening::Default, &none);
         assert!(
             walls
                 .walls
@@ -401,7 +430,8 @@ mod tests {
 
     #[test]
     fn strict_asks_for_more() {
-        assert!(!Wall::Landlock.is_required(Hardening::Default));
-        assert!(Wall::Landlock.is_required(Hardening::Strict));
+        let none = Directories::default();
+        assert!(!Wall::Landlock.is_required(Hardening::Default, &none));
+        assert!(Wall::Landlock.is_required(Hardening::Strict, &none));
     }
 }

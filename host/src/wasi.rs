@@ -1,15 +1,57 @@
 //! The world as a guest sees it through WASI: by default, an empty one.
 
+mod directories;
+
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use stockade_wire::message::WasiSetup;
 
 use crate::Error;
+pub(crate) use directories::Directories;
+use directories::Granted;
 
-/// What a guest finds when it asks for arguments, environment, time, randomness and output.
+/// What a guest finds when it asks for arguments, environment, time, randomness, output and files.
 ///
-/// No files and no network. By default: no arguments, no environment, the system's clocks and randomness,
-/// and output that goes to `tracing`, target `stockade::guest`.
+/// By default: no arguments, no environment, the system's clocks and randomness, output that goes to
+/// `tracing`, target `stockade::guest`, and no files. There is never a network.
+///
+/// # Directories
+///
+/// With [`read_dir`](Self::read_dir) and [`write_dir`](Self::write_dir) a guest finds a directory of this
+/// machine under a name of its own, and everything below it: `std::fs` works there.
+///
+/// ```no_run
+/// # use stockade::{Host, Module, Wasi};
+/// # async fn serve() -> Result<(), stockade::Error> {
+/// let wasi = Wasi::new()
+///     .read_dir("/srv/templates", "/templates")
+///     .write_dir("/srv/thumbnails", "/out");
+/// let host = Host::builder(Module::from_file("guest.wasm")).wasi(wasi).build().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Two walls keep a guest there. The calls of files resolve paths below the directory, whatever `..`, symbolic
+/// links and renames say; and Landlock, in the kernel, grants the worker's process these directories and nothing
+/// else, so an escaped guest has no more. A worker that needs the second wall does not start without it, whatever
+/// the [`Hardening`](crate::Hardening) is, except with `Insecure`: that takes Linux 5.13, and 6.2 if a directory is
+/// only to be read. What an escaped guest can still learn is the names, sizes and times of other files that the
+/// user of its process could see.
+///
+/// * A directory is opened once, when the host is built. What later has its name is not granted.
+/// * Workers run as the user of this process. If that is root, they run as the user and group that own the
+///   directories to be written (which must be one user's), or, if there are none, as a user who owns nothing; a
+///   directory that this user cannot use is an error when the host is built. Workers have no capabilities either
+///   way, so that being root means no more than to own root's files.
+/// * Files that a call leaves open are closed when it ends, unless it shares its instance
+///   ([`State::Keep`](crate::State::Keep)). At most 256 are open at once.
+/// * A file is at most [`Limits::file_bytes`](crate::Limits::file_bytes) long. The space of all together is not
+///   limited here.
+/// * A guest that may write can make symbolic links that point anywhere by `..`. It cannot follow them out, but
+///   other programs could: whoever reads such a directory should not follow links in it.
+/// * A guest that opens a named pipe, which only others can make, waits like one that sleeps: it is stopped by
+///   cancel and timeout.
 #[derive(Debug, Clone, Default)]
 pub struct Wasi {
     args: Vec<String>,
@@ -17,6 +59,7 @@ pub struct Wasi {
     output: [Output; 2],
     clock: Clock,
     random_seed: Option<u64>,
+    granted: Vec<Granted>,
 }
 
 /// Where an output stream of a guest goes. However much a guest writes, at most
@@ -93,6 +136,36 @@ impl Wasi {
         self
     }
 
+    /// Lets a guest read the directory `host` of this machine, and everything below it, as `guest`.
+    ///
+    /// # Errors
+    /// Of [`build`](crate::HostBuilder::build), with the field `wasi`: when `host` is not absolute, is no directory
+    /// or cannot be opened, or `guest` is empty, contains `..`, or is granted already.
+    #[must_use]
+    pub fn read_dir(self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        self.grant(host.into(), guest.into(), false)
+    }
+
+    /// The same, to read and to write: files and directories can be made, changed, renamed and removed there.
+    ///
+    /// # Errors
+    /// As [`read_dir`](Self::read_dir); also when this process is root and directories to be written belong to
+    /// different users.
+    #[must_use]
+    pub fn write_dir(self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        self.grant(host.into(), guest.into(), true)
+    }
+
+    fn grant(mut self, host: PathBuf, guest: String, write: bool) -> Self {
+        self.granted.push(Granted { host, guest, write });
+        self
+    }
+
+    /// Opens what was granted.
+    pub(crate) fn directories(&self) -> Result<Directories, Error> {
+        Directories::open(&self.granted)
+    }
+
     pub(crate) fn output(&self) -> [Output; 2] {
         self.output
     }
@@ -102,7 +175,7 @@ impl Wasi {
         self.args.first().map(String::as_str)
     }
 
-    pub(crate) fn setup(&self) -> Result<WasiSetup, Error> {
+    pub(crate) fn setup(&self, file_bytes_max: u64) -> Result<WasiSetup, Error> {
         /// It travels in one packet.
         const TEXT_MAX: usize = 32 << 10;
         let nul = |text: &str| text.contains('\0');
@@ -127,10 +200,16 @@ impl Wasi {
                 .env
                 .iter()
                 .map(|(name, value)| name.len() + value.len() + 16)
+                .sum::<usize>()
+            + self
+                .granted
+                .iter()
+                .map(|granted| granted.guest.len() + 16)
                 .sum::<usize>();
         if text > TEXT_MAX {
-            let reason =
-                format!("arguments and environment take {text} bytes, at most {TEXT_MAX} fit");
+            let reason = format!(
+                "arguments, environment and guest paths take {text} bytes, at most {TEXT_MAX} fit"
+            );
             return Err(Error::config("wasi", reason));
         }
         let clock = match self.clock {
@@ -143,6 +222,8 @@ impl Wasi {
             clock,
             random_seed: self.random_seed,
             keep_output: self.output.map(|output| output != Output::Discard),
+            grants: directories::checked(&self.granted)?,
+            file_bytes_max,
         })
     }
 }

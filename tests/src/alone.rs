@@ -3,6 +3,8 @@
 use std::any::type_name;
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 /// Names the test whose body this process runs.
@@ -33,8 +35,8 @@ pub fn alone_with<F: FnOnce()>(
         body();
         return None;
     }
-    let program = env::current_exe().expect("the test program has a path");
-    let mut command = Command::new(program);
+    // By this name also a user can run it who cannot go where it lies.
+    let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command.env(VARIABLE, test);
     prepare(&mut command);
@@ -46,6 +48,32 @@ pub fn alone_with<F: FnOnce()>(
         shown(&output)
     );
     Some(output)
+}
+
+/// The same, as a user like any other. Who is one already runs it as themselves.
+///
+/// # Panics
+/// When the body does, or does not run.
+#[track_caller]
+pub fn alone_as_nobody<F: FnOnce()>(body: F) {
+    const NOBODY: u32 = 65_534;
+    alone_with(
+        |command| match is_root() {
+            true => command.uid(NOBODY).gid(NOBODY),
+            false => command,
+        },
+        body,
+    );
+}
+
+/// Whether this process is root.
+///
+/// # Panics
+/// When /proc cannot be read.
+#[must_use]
+pub fn is_root() -> bool {
+    let own = std::fs::metadata("/proc/self").expect("/proc is mounted");
+    own.uid() == 0
 }
 
 fn shown(output: &Output) -> String {

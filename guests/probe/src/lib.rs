@@ -4,6 +4,7 @@
 
 pub mod echo;
 pub mod faults;
+pub mod files;
 pub mod host;
 #[cfg(target_family = "wasm")]
 mod replies;

@@ -34,6 +34,7 @@ use crate::fair::{Queue, Ticket};
 use crate::functions::Functions;
 use crate::process::Program;
 use crate::supervisor::{Membership, Timer};
+use crate::wasi::Directories;
 use crate::{Error, Stats, Walls};
 
 /// What a pool needs to start workers.
@@ -44,6 +45,7 @@ pub(crate) struct Recipe {
     pub(crate) geometry: Geometry,
     /// But for the worker's number.
     pub(crate) setup: WorkerSetup,
+    pub(crate) directories: Arc<Directories>,
 }
 
 /// A host's workers.
@@ -399,6 +401,7 @@ impl Pool {
             worker.pid(),
             self.recipe.program.path(),
             self.config.hardening,
+            &self.recipe.directories,
         );
         match walls.breach() {
             Some(breach) => Err(breach),
@@ -413,7 +416,10 @@ impl Pool {
     pub(crate) fn walls(&self) -> Walls {
         let known = self.walls.get().cloned();
         // A host has had a worker that was ready, or it would not have been built.
-        known.unwrap_or_else(|| Walls::of(0, self.recipe.program.path(), self.config.hardening))
+        known.unwrap_or_else(|| {
+            let program = self.recipe.program.path();
+            Walls::of(0, program, self.config.hardening, &self.recipe.directories)
+        })
     }
 
     /// It is ready for its first call.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::slot::Geometry;
+use crate::sys::packet;
 
 const MARK: [u8; 4] = *b"STKD";
 const HEADER: usize = 8;
@@ -160,7 +161,20 @@ pub enum CompileRefusal {
     Setup,
 }
 
-/// What a worker process is told. Its descriptors: request memory, reply memory, eventfd, artifact.
+/// The most directories that one guest may be granted: each is a descriptor in the worker's first packet.
+pub const GRANTS_MAX: usize = 16;
+
+const _: () = assert!(4 + GRANTS_MAX <= packet::FDS_MAX);
+
+/// In a worker with grants, the files that its guest opens have descriptors from this number on. All of the
+/// process's own are below, so that its filter can tell them apart.
+pub const FILES_FROM: u32 = 64;
+
+/// They end before this number, which is the process's limit of descriptors.
+pub const FILES_END: u32 = FILES_FROM + 256;
+
+/// What a worker process is told. Its descriptors: request memory, reply memory, eventfd, artifact, and the
+/// directory of each grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerSetup {
     /// Its number, for its name.
@@ -198,6 +212,19 @@ pub struct WasiSetup {
     pub random_seed: Option<u64>,
     /// Whether to keep what is written to stdout and stderr.
     pub keep_output: [bool; 2],
+    /// The directories that it may use.
+    pub grants: Vec<Grant>,
+    /// The longest file that it may make in them, in bytes.
+    pub file_bytes_max: u64,
+}
+
+/// A directory that a guest may use, and everything below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Where the guest finds it.
+    pub guest_path: String,
+    /// Whether the guest may change it.
+    pub write: bool,
 }
 
 /// The standard input of a command, as bytes that cross the codec in one piece.
@@ -253,6 +280,8 @@ pub enum WorkerRefusal {
     Artifact,
     /// The module's start function, constructors or `_initialize` failed, or its needs exceed its limits.
     Init,
+    /// A granted directory is of no use to the user that the process runs as.
+    Grant,
     /// The process could not be set up.
     Setup,
 }

@@ -77,8 +77,11 @@ pub(crate) fn for_worker(stop: StopBy, limits: InstanceLimits) -> Config {
         .total_memories(1)
         .total_tables(TABLES_MAX)
         .max_tables_per_module(TABLES_MAX)
-        // No collector and no component is ever run, and their pools would be made at start.
+        // No collector, no component and no asynchronous function is ever run. Their pools would be made at
+        // start: the stacks alone are 2 GiB in a thousand mappings, which every fork would copy.
         .total_gc_heaps(0)
+        .total_component_instances(0)
+        .total_stacks(0)
         .max_core_instance_size(INSTANCE_BYTES_MAX)
         // Address space only: what may be used is for the instance's own limiter to say, which can tell why.
         .max_memory_size(1 << 32)

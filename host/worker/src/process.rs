@@ -111,10 +111,11 @@ fn socket() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(0) }
 }
 
-/// Receives what this process is told. Ends it when the host is gone.
+/// Receives what this process is told, its descriptors, and those beyond the ones that it always gets. Ends it
+/// when the host is gone.
 pub(crate) fn receive_setup<T: DeserializeOwned, const FDS: usize>()
--> Result<(T, [OwnedFd; FDS]), String> {
-    let (bytes, fds) = packet::receive(socket()).map_err(|error| error.to_string())?;
+-> Result<(T, [OwnedFd; FDS], Vec<OwnedFd>), String> {
+    let (bytes, mut fds) = packet::receive(socket()).map_err(|error| error.to_string())?;
     if bytes.is_empty() {
         exit(0);
     }
@@ -125,9 +126,10 @@ pub(crate) fn receive_setup<T: DeserializeOwned, const FDS: usize>()
             stockade_wire::VERSION
         ),
     })?;
+    let more = fds.split_off(fds.len().min(FDS));
     let fds = <[OwnedFd; FDS]>::try_from(fds)
         .map_err(|fds| format!("the host sent {} descriptors, not {FDS}", fds.len()))?;
-    Ok((setup, fds))
+    Ok((setup, fds, more))
 }
 
 /// Tells the host something. Ends the process when that fails: nobody waits for it any more.

@@ -8,10 +8,11 @@
     reason = "the artifact that the host sends is loaded as code"
 )]
 
-use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_wire::message::{
@@ -24,6 +25,7 @@ use stockade_wire::slot::{ChunkReply, EventKind, Idle, ReplyKind, Request, Worke
 use crate::config::InstanceLimits;
 use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, Stopped, World};
 use crate::seal::{Landlock, Sealing};
+use crate::wasi::Files;
 use crate::{process, seal, signals};
 
 /// What a sleep that belongs to no call is told to look out for: no call ever has this number.
@@ -37,9 +39,28 @@ const LOG_EVERY: Duration = Duration::from_millis(100);
 struct Site {
     slot: WorkerSlot,
     /// The call that guest code runs for.
-    call: Cell<u64>,
+    call: AtomicU64,
     /// When the host was last made to look at the log, or its first record was made.
-    log_shown: Cell<Instant>,
+    log_shown: Mutex<Instant>,
+}
+
+/// There is one thread: what is shared costs nothing, and locks are never waited for.
+impl Site {
+    #[inline]
+    fn call(&self) -> u64 {
+        self.call.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set_call(&self, id: u64) {
+        self.call.store(id, Ordering::Relaxed);
+    }
+
+    fn log_shown(&self) -> MutexGuard<'_, Instant> {
+        self.log_shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 type Refusal = (WorkerRefusal, String);
@@ -66,7 +87,7 @@ fn setup(message: impl ToString) -> Refusal {
 }
 
 fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
-    let (told, [request, reply, eventfd, artifact]) =
+    let (told, [request, reply, eventfd, artifact], directories) =
         process::receive_setup::<WorkerSetup, 4>().map_err(setup)?;
     process::name(&format!("stockade-w{}", told.worker));
     // A guest's sleep ends when it should. The kernel's default lets it overrun by 50 us.
@@ -82,36 +103,52 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     let runtime = Runtime::new(told.stop, limits)
         .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;
     signals::stop_with(runtime.engine()).map_err(setup)?;
+    let files = Files::new(&told.wasi.grants, directories)
+        .map_err(|error| (WorkerRefusal::Grant, format!("{error:#}")))?;
+    if files.is_some() {
+        signals::survive_long_files().map_err(setup)?;
+    }
     let sealing = match told.seal {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
             let landlock = Landlock::of(told.seal);
-            Some(Sealing::worker(assignment, limits, eventfd.as_fd(), landlock).map_err(setup)?)
+            let files = files.as_ref().map(|files| seal::Files {
+                directories: files.directories(),
+                owner: files.owner(),
+                bytes_max: told.wasi.file_bytes_max,
+            });
+            let sealing = Sealing::worker(assignment, limits, eventfd.as_fd(), files, landlock);
+            Some(sealing.map_err(setup)?)
         }
     };
+    if let Some(files) = &files {
+        files.check().map_err(|why| (WorkerRefusal::Grant, why))?;
+    }
 
     let slot = WorkerSlot::new(told.geometry, request, reply, eventfd)
         .map_err(|error| setup(format!("cannot map the slot: {error}")))?;
     // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A
     // compiler that was taken over by its module may have forged it; what it gains is this process, which
     // runs nothing but that module and has given up all but the seal's last step.
-    let program: Program<&'static Site> =
-        unsafe { runtime.load(artifact, &told.wasi) }.map_err(|error| match error {
+    let program: Program<&'static Site> = unsafe { runtime.load(artifact, &told.wasi, files) }
+        .map_err(|error| match error {
             LoadError::Incompatible(error) => (WorkerRefusal::Artifact, format!("{error:#}")),
             LoadError::TooLarge(error) => (WorkerRefusal::Init, format!("{error:#}")),
         })?;
     wasmtime::Engine::tls_eager_initialize();
     process::tell(&WorkerMessage::Loaded);
-    if let Some(sealing) = sealing {
-        sealing.finish().map_err(setup)?;
+    match sealing {
+        Some(sealing) => sealing.finish().map_err(setup)?,
+        // A limit of the guest's, not a wall of the process's.
+        None => seal::limit_files(told.wasi.file_bytes_max).map_err(setup)?,
     }
 
     // What lives here lives as long as the process: dropping it would close files, which the seal forbids.
     let program: &'static Program<_> = Box::leak(Box::new(program));
     let site: &'static Site = Box::leak(Box::new(Site {
         slot,
-        call: Cell::new(NO_CALL),
-        log_shown: Cell::new(Instant::now()),
+        call: AtomicU64::new(NO_CALL),
+        log_shown: Mutex::new(Instant::now()),
     }));
     let guest = first_guest(program, site)?;
     Ok(Worker {
@@ -205,9 +242,9 @@ impl Worker {
 
     fn answer(&mut self, request: Request) {
         // Before the look at the cancel word: a stop that comes later finds this number in the callback.
-        self.site.call.set(request.id);
+        self.site.set_call(request.id);
         if !self.site.slot.accept(request.id) {
-            self.site.call.set(NO_CALL);
+            self.site.set_call(NO_CALL);
             self.site.slot.reply(request.id, ReplyKind::Skipped, &[]);
             return;
         }
@@ -228,7 +265,7 @@ impl Worker {
             ),
             None => Err(self.missing_guest()),
         };
-        self.site.call.set(NO_CALL);
+        self.site.set_call(NO_CALL);
         let reusable = match ended {
             Ok(()) => true,
             Err(ended) => self.report(request, ended),
@@ -332,53 +369,53 @@ impl Worker {
 
 impl World for &'static Site {
     fn stop_requested(&self) -> bool {
-        self.slot.stop_requested(self.call.get())
+        self.slot.stop_requested(self.call())
     }
 
     fn sleep(&self, duration: Duration) -> bool {
-        self.slot.sleep(self.call.get(), duration)
+        self.slot.sleep(self.call(), duration)
     }
 
     fn write_output(&self, stream: usize, bytes: &[u8]) {
         // What start code prints belongs to no call, and would be a lie to the host.
-        if self.call.get() != NO_CALL {
+        if self.call() != NO_CALL {
             self.slot.write_output(stream, bytes);
         }
     }
 
     fn log(&self, level: u8, text: &[u8]) -> Result<(), Stopped> {
-        let call = self.call.get();
+        let call = self.call();
         if call == NO_CALL {
             return Ok(());
         }
         let first = !self.slot.has_log();
         self.slot.write_log(level, text);
         if first {
-            self.log_shown.set(Instant::now());
-        } else if self.log_shown.get().elapsed() >= LOG_EVERY {
+            *self.log_shown() = Instant::now();
+        } else if self.log_shown().elapsed() >= LOG_EVERY {
             self.slot.raise(call, EventKind::Log, &[]).ok_or(Stopped)?;
-            self.log_shown.set(Instant::now());
+            *self.log_shown() = Instant::now();
         }
         Ok(())
     }
 
     fn progress(&self, progress: [u64; 2]) {
-        if self.call.get() != NO_CALL {
+        if self.call() != NO_CALL {
             self.slot.set_progress(progress);
         }
     }
 
     fn takes_items(&self) -> bool {
-        self.call.get() != NO_CALL && self.slot.is_listened_to()
+        self.call() != NO_CALL && self.slot.is_listened_to()
     }
 
     fn emit(&self, item: &[u8]) -> Result<(), Stopped> {
-        let taken = self.slot.raise(self.call.get(), EventKind::Item, &[item]);
+        let taken = self.slot.raise(self.call(), EventKind::Item, &[item]);
         taken.map(drop).ok_or(Stopped)
     }
 
     fn call_host(&self, name: &[u8], request: &[u8]) -> Result<Option<usize>, Stopped> {
-        let call = self.call.get();
+        let call = self.call();
         if call == NO_CALL {
             return Ok(None);
         }

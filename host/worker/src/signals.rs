@@ -47,6 +47,11 @@ pub(crate) fn ignore_bystanders() -> io::Result<()> {
     unblock_all()
 }
 
+/// A write beyond the longest file that is allowed is an error, not the end.
+pub(crate) fn survive_long_files() -> io::Result<()> {
+    set(libc::SIGXFSZ, libc::SIG_IGN, 0)
+}
+
 /// A signal mask survives exec, and the application may have blocked what stops a call.
 fn unblock_all() -> io::Result<()> {
     // SAFETY: the set is initialised by `sigemptyset` before it is used, and both live on this stack.

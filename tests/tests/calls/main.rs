@@ -9,6 +9,7 @@ mod claims;
 mod commands;
 mod echoes;
 mod events;
+mod files;
 mod forms;
 mod languages;
 mod limits;

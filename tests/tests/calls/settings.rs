@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stockade::{Error, Hardening, HostBuilder, Limits, Wasi};
-use stockade_tests::{alone, guest, host_of, traces};
+use stockade_tests::{Scratch, alone, guest, host_of, traces};
 
 /// Refused with the field's name and a reason that says more than the name.
 async fn refused(field: &str, build: impl FnOnce(HostBuilder) -> HostBuilder) {
@@ -58,6 +58,66 @@ async fn zero_and_absurd_settings_name_the_field_and_the_reason() {
         b.wasi(Wasi::new().env("name", "x".repeat(1 << 20)))
     })
     .await;
+}
+
+/// The reason for which these directories are refused.
+async fn directories_refused(wasi: Wasi) -> String {
+    let built = host_of(guest::hello()).wasi(wasi).build().await;
+    match built.unwrap_err() {
+        Error::Config {
+            field: "wasi",
+            reason,
+        } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_granted_says_why() {
+    let scratch = Scratch::new();
+    let here = scratch.path();
+    let file = scratch.file("file", "");
+    let dangling = scratch.join("dangling");
+    std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+    let no_such = std::io::Error::from_raw_os_error(2).to_string();
+    let no_dir = std::io::Error::from_raw_os_error(20).to_string();
+    for (wasi, says) in [
+        (Wasi::new().read_dir("relative", "/data"), "absolute path"),
+        (Wasi::new().write_dir("", "/data"), "absolute path"),
+        (Wasi::new().read_dir("/no/such", "/data"), &*no_such),
+        (Wasi::new().write_dir(&dangling, "/data"), &*no_such),
+        (Wasi::new().read_dir(&file, "/data"), &*no_dir),
+        (Wasi::new().write_dir("/dev/null", "/data"), &*no_dir),
+        (Wasi::new().read_dir(here, ""), "empty"),
+        (Wasi::new().read_dir(here, "/data/../etc"), "`..`"),
+        (Wasi::new().read_dir(here, ".."), "`..`"),
+        (Wasi::new().read_dir(here, "/da\0ta"), "zero byte"),
+        (
+            Wasi::new()
+                .read_dir(here, "/data")
+                .write_dir("/tmp", "data/"),
+            "given to both",
+        ),
+        (
+            (0..17).fold(Wasi::new(), |wasi, n| {
+                wasi.read_dir(here, format!("/data/{n}"))
+            }),
+            "at most 16",
+        ),
+        (
+            Wasi::new().read_dir(here, "x".repeat(1 << 20)),
+            "guest paths take",
+        ),
+    ] {
+        let reason = directories_refused(wasi).await;
+        assert!(reason.contains(says), "{says}: {reason}");
+    }
+    // As many as there may be.
+    let wasi = (0..16).fold(Wasi::new(), |wasi, n| {
+        wasi.read_dir("/usr", format!("/data/{n}"))
+    });
+    let host = host_of(guest::hello()).wasi(wasi).build().await.unwrap();
+    assert_eq!(host.run_sync(hello::add, (1, 2)).await.unwrap(), 3);
 }
 
 #[tokio::test]

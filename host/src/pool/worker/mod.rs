@@ -111,12 +111,13 @@ impl Worker {
         let process = Process::spawn(&recipe.program, Role::Worker)?;
         let mut setup = recipe.setup.clone();
         setup.worker = id;
-        let fds = [
+        let mut fds = vec![
             memories[0].as_fd(),
             memories[1].as_fd(),
             eventfd.as_fd(),
             recipe.artifact.as_fd(),
         ];
+        fds.extend(recipe.directories.fds());
         match packet::send(process.socket(), &message::encode(&setup), &fds) {
             // Dead already: its death will say why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}

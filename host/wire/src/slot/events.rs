@@ -1,5 +1,6 @@
 //! What a guest wants of its host in the middle of a call, on both sides: the host believes none of it.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::host::{Disbelief, HostSlot};
@@ -119,8 +120,8 @@ impl WorkerSlot {
     /// When the payload is longer than [`Self::payload_bytes_max`].
     #[must_use]
     pub fn raise(&self, id: u64, kind: EventKind, payload: &[&[u8]]) -> Option<usize> {
-        let place = self.events.get().checked_add(1)?;
-        self.events.set(place);
+        let place = self.events.load(Ordering::Relaxed).checked_add(1)?;
+        self.events.store(place, Ordering::Relaxed);
         let mut len = 0;
         for part in payload {
             let end = len + part.len();

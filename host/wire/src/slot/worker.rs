@@ -1,9 +1,8 @@
 //! The worker's side of a slot. The worker trusts the host.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::layout::{Geometry, IS_CHUNK, ReplyKind, reply, request};
@@ -22,8 +21,8 @@ pub struct WorkerSlot {
     pub(super) reply: Mapping,
     pub(super) geometry: Geometry,
     eventfd: OwnedFd,
-    /// How many events the current call has had.
-    pub(super) events: Cell<u32>,
+    /// How many events the current call has had. One thread uses it.
+    pub(super) events: AtomicU32,
 }
 
 /// A call to run.
@@ -66,7 +65,7 @@ impl WorkerSlot {
             reply: Mapping::read_write(&reply, geometry.reply_bytes())?,
             geometry,
             eventfd,
-            events: Cell::new(0),
+            events: AtomicU32::new(0),
         })
     }
 
@@ -146,7 +145,7 @@ impl WorkerSlot {
             }
         }
         self.clear_log();
-        self.events.set(0);
+        self.events.store(0, Ordering::Relaxed);
         self.reply.store_u64(reply::ACCEPTED, id);
         fence(Ordering::SeqCst);
         self.request.load_u64(request::WITHDRAWN) != id && !self.stop_requested(id)

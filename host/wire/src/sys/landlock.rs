@@ -1,6 +1,9 @@
 //! Whether this kernel has Landlock.
 #![expect(unsafe_code, reason = "the system call has no safe wrapper here")]
 
+/// From this version on (Linux 6.2) it also says whether a file may be cut.
+pub const ABI_TRUNCATE: u32 = 3;
+
 /// The version of the kernel's Landlock interface; `None` when it has none, or it is not switched on.
 #[must_use]
 pub fn abi() -> Option<u32> {

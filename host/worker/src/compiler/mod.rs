@@ -65,7 +65,7 @@ fn setup(message: impl ToString) -> Refusal {
 }
 
 fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
-    let (told, fds) = process::receive_setup::<CompilerSetup, 2>().map_err(setup)?;
+    let (told, fds, _) = process::receive_setup::<CompilerSetup, 2>().map_err(setup)?;
     // Closing them would be a system call that the seal forbids, and this process ends soon.
     let [module, artifact] = &*Box::leak(Box::new(fds));
     let engine = engine(told.stop)?;

@@ -24,6 +24,7 @@ use super::state::State;
 use super::world::World;
 use crate::compiled::Compiled;
 use crate::config::{InstanceLimits, for_compiler, for_worker};
+use crate::wasi::Files;
 use crate::{abi, wasi};
 
 /// An engine with room for one instance at a time.
@@ -70,10 +71,20 @@ impl Runtime {
         compiled: &Compiled,
         setup: &WasiSetup,
     ) -> Result<Program<W>, LoadError> {
+        self.load_compiled_with(compiled, setup, None)
+    }
+
+    /// The same, for a guest that was granted directories.
+    pub(crate) fn load_compiled_with<W: World>(
+        &self,
+        compiled: &Compiled,
+        setup: &WasiSetup,
+        files: Option<Files>,
+    ) -> Result<Program<W>, LoadError> {
         let artifact = memfd::sealed("stockade-artifact", compiled.code())
             .map_err(|error| LoadError::Incompatible(error.into()))?;
         // SAFETY: a `Compiled` holds what our compiler made, and the file is sealed.
-        unsafe { self.load(artifact, setup) }
+        unsafe { self.load(artifact, setup, files) }
     }
 
     /// Loads an artifact and prepares everything that instances share. Nothing has to become executable
@@ -85,17 +96,20 @@ impl Runtime {
     ///
     /// # Errors
     /// When the artifact is another program's, or its module cannot fit in the limits.
-    pub unsafe fn load<W: World>(
+    pub(crate) unsafe fn load<W: World>(
         &self,
         artifact: OwnedFd,
         setup: &WasiSetup,
+        files: Option<Files>,
     ) -> Result<Program<W>, LoadError> {
         let file = File::from(artifact);
         let again = file.try_clone().map_err(wasmtime::Error::from);
         // SAFETY: the caller's promise.
         let module = unsafe { Module::deserialize_open_file(&self.engine, file) };
         match module {
-            Ok(module) => self.prepare(module, setup).map_err(LoadError::Incompatible),
+            Ok(module) => self
+                .prepare(module, setup, files)
+                .map_err(LoadError::Incompatible),
             // SAFETY: the caller's promise.
             Err(error) => Err(unsafe { self.classify(error, again) }),
         }
@@ -118,11 +132,16 @@ impl Runtime {
         }
     }
 
-    fn prepare<W: World>(&self, module: Module, setup: &WasiSetup) -> wasmtime::Result<Program<W>> {
+    fn prepare<W: World>(
+        &self,
+        module: Module,
+        setup: &WasiSetup,
+        files: Option<Files>,
+    ) -> wasmtime::Result<Program<W>> {
         module.initialize_copy_on_write_image()?;
         let mut linker = Linker::new(&self.engine);
         super::imports::link(&mut linker)?;
-        wasi::link(&mut linker)?;
+        wasi::link(&mut linker, files.is_some())?;
         let export = |name: &str| module.get_export_index(name);
         let exports: Box<[_]> = module
             .exports()
@@ -141,7 +160,7 @@ impl Runtime {
             alloc: export(abi::ALLOC),
             free: export(abi::FREE),
             initialize: export(abi::INITIALIZE),
-            setup: Arc::new(wasi::Setup::new(setup)),
+            setup: Arc::new(wasi::Setup::new(setup, files)),
             hint: Cell::new(None),
         })
     }
@@ -251,6 +270,12 @@ impl<W: World> Program<W> {
         let state = State::new(world, limiter, Arc::clone(&self.setup));
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
+        if self.setup.has_files() {
+            // How many bytes one file call may move. What is written is taken from where it lies, and that may
+            // be all of a guest's memory.
+            store
+                .set_hostcall_fuel(usize::try_from(self.limits.memory_bytes).unwrap_or(usize::MAX));
+        }
         // The deadline is set once and moved by the callback alone. A signal therefore always leaves it in
         // the past until the callback has compared the calls, whenever it arrives.
         store.set_epoch_deadline(1);

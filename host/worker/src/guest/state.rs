@@ -6,6 +6,7 @@ use stockade_wire::message::FailureKind;
 use wasmtime::{Caller, Extern, Memory};
 
 use super::limiter::Limiter;
+use super::world::World;
 use crate::text::{printable, printable_lines};
 use crate::wasi::Wasi;
 
@@ -23,12 +24,12 @@ pub(crate) struct State<W> {
     pub(crate) memory: Option<Memory>,
 }
 
-impl<W> State<W> {
+impl<W: World> State<W> {
     pub(crate) fn new(world: W, limiter: Limiter, setup: Arc<crate::wasi::Setup>) -> Self {
         Self {
+            wasi: Wasi::new(setup, &world),
             world,
             limiter,
-            wasi: Wasi::new(setup),
             panic: None,
             memory: None,
         }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-/// The outside of a guest, as far as its imports and its epochs reach it. What has a default is what a guest finds
-/// that nobody listens to.
-pub trait World: 'static {
+/// The outside of a guest, as far as its imports and its epochs reach it: a handle that several of them hold. What
+/// has a default is what a guest finds that nobody listens to.
+pub trait World: Clone + Unpin + Send + Sync + 'static {
     /// Whether whoever made the current call wants it stopped.
     fn stop_requested(&self) -> bool;
 

@@ -2,7 +2,9 @@
 //!
 //! A table: each row names a call, what its arguments must be, and why it is there. A row without need is a
 //! hole; a need without a row kills innocent guests. No row may make memory executable, open or receive a
-//! descriptor, or name another process.
+//! descriptor, or name another process; those of [`files`], for granted directories, may open files.
+
+pub(super) mod files;
 
 use std::collections::BTreeMap;
 use std::ffi::c_long;
@@ -32,6 +34,14 @@ enum Check {
     Int(u8, u32),
     /// No bit of this mask.
     Without(u8, u64),
+    /// These bits of a mask, both 32 bits wide: mask, bits.
+    Bits(u8, u32, u32),
+    /// A 32-bit number, at least this one.
+    AtLeast(u8, u32),
+    /// A null pointer.
+    Null(u8),
+    /// Any other pointer.
+    NotNull(u8),
 }
 
 /// Descriptors that a worker's rules name.
@@ -172,8 +182,11 @@ fn common() -> Vec<Rule> {
 }
 
 /// What a worker may do from the moment its artifact is loaded.
-pub(super) fn worker(fds: Fds) -> Vec<Rule> {
+pub(super) fn worker(fds: Fds, with_files: bool) -> Vec<Rule> {
     let mut rules = common();
+    if with_files {
+        rules.extend(files::rules());
+    }
     rules.push(rule(
         libc::SYS_write,
         &[Check::Int(0, fds.eventfd as u32)],
@@ -210,8 +223,16 @@ pub(super) fn pagemap_fd() -> Option<RawFd> {
         .and_then(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Makes the kernel's program of a table.
+/// Makes the kernel's program of a table: what is not in it kills.
 pub(super) fn compile(rules: &[Rule]) -> Result<BpfProgram, seccompiler::Error> {
+    program(rules, SeccompAction::KillProcess, SeccompAction::Allow)
+}
+
+fn program(
+    rules: &[Rule],
+    otherwise: SeccompAction,
+    matched: SeccompAction,
+) -> Result<BpfProgram, seccompiler::Error> {
     let mut table: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for rule in rules {
         let alternatives = table.entry(rule.call).or_default();
@@ -223,8 +244,8 @@ pub(super) fn compile(rules: &[Rule]) -> Result<BpfProgram, seccompiler::Error> 
     }
     let filter = SeccompFilter::new(
         table,
-        SeccompAction::KillProcess,
-        SeccompAction::Allow,
+        otherwise,
+        matched,
         std::env::consts::ARCH.try_into()?,
     )?;
     Ok(filter.try_into()?)
@@ -232,20 +253,19 @@ pub(super) fn compile(rules: &[Rule]) -> Result<BpfProgram, seccompiler::Error> 
 
 impl Check {
     fn condition(self) -> Result<SeccompCondition, seccompiler::BackendError> {
-        match self {
-            Self::Int(argument, value) => SeccompCondition::new(
-                argument,
-                SeccompCmpArgLen::Dword,
-                SeccompCmpOp::Eq,
-                value.into(),
-            ),
-            Self::Without(argument, mask) => SeccompCondition::new(
-                argument,
-                SeccompCmpArgLen::Qword,
-                SeccompCmpOp::MaskedEq(mask),
-                0,
-            ),
-        }
+        use SeccompCmpArgLen::{Dword, Qword};
+        use SeccompCmpOp::{Eq, Ge, MaskedEq, Ne};
+        let (argument, width, operator, value) = match self {
+            Self::Int(argument, value) => (argument, Dword, Eq, value.into()),
+            Self::Without(argument, mask) => (argument, Qword, MaskedEq(mask), 0),
+            Self::Bits(argument, mask, bits) => {
+                (argument, Dword, MaskedEq(mask.into()), bits.into())
+            }
+            Self::AtLeast(argument, least) => (argument, Dword, Ge, least.into()),
+            Self::Null(argument) => (argument, Qword, Eq, 0),
+            Self::NotNull(argument) => (argument, Qword, Ne, 0),
+        };
+        SeccompCondition::new(argument, width, operator, value)
     }
 }
 
@@ -257,12 +277,17 @@ mod probe;
 mod tests {
     use super::*;
 
-    fn tables() -> [Vec<Rule>; 3] {
+    fn tables() -> [Vec<Rule>; 4] {
         let fds = |pagemap| Fds {
             eventfd: 7,
             pagemap,
         };
-        [worker(fds(Some(9))), worker(fds(None)), compiler(5)]
+        [
+            worker(fds(Some(9)), false),
+            worker(fds(None), false),
+            worker(fds(Some(9)), true),
+            compiler(5),
+        ]
     }
 
     #[test]
@@ -296,13 +321,11 @@ mod tests {
                 }
             }
             let never = [
-                libc::SYS_openat,
                 libc::SYS_socket,
                 libc::SYS_recvmsg,
                 libc::SYS_clone,
                 libc::SYS_clone3,
                 libc::SYS_execve,
-                libc::SYS_fcntl,
                 libc::SYS_dup,
                 libc::SYS_prctl,
                 libc::SYS_kill,
@@ -313,6 +336,10 @@ mod tests {
                 libc::SYS_io_uring_setup,
             ];
             assert!(rules.iter().all(|rule| !never.contains(&rule.call)));
+            let of_files = [libc::SYS_openat, libc::SYS_openat2, libc::SYS_fcntl];
+            let has_files = rules.iter().any(|rule| rule.call == libc::SYS_pread64);
+            let has = |call| rules.iter().any(|rule| rule.call == call);
+            assert!(of_files.into_iter().all(|call| has(call) == has_files));
         }
     }
 

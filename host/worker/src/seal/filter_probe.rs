@@ -57,10 +57,11 @@ const PAGEMAP: RawFd = 1001;
 const ARTIFACT: RawFd = 1002;
 
 fn of_worker() -> Vec<Rule> {
-    worker(Fds {
+    let fds = Fds {
         eventfd: EVENTFD,
         pagemap: Some(PAGEMAP),
-    })
+    };
+    worker(fds, false)
 }
 
 fn of_compiler() -> Vec<Rule> {
@@ -187,5 +188,145 @@ fn what_is_needed_is_allowed() {
         for &(call, arguments) in others {
             assert_eq!(attempt(Some(rules), call, arguments), End::Killed);
         }
+    }
+}
+
+fn of_worker_with_files() -> Vec<Rule> {
+    let fds = Fds {
+        eventfd: 5,
+        pagemap: Some(6),
+    };
+    worker(fds, true)
+}
+
+/// A descriptor that a guest opened: none is open under it here, so that every call fails at once.
+const FILE: c_long = stockade_wire::message::FILES_FROM as c_long;
+
+#[test]
+fn with_files_their_calls_are_allowed_and_no_others() {
+    let path = c"/nowhere/at/all".as_ptr() as c_long;
+    let by_hand = c_long::from(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let allowed: &[(c_long, [c_long; 6])] = &[
+        (libc::SYS_openat2, [-1, 0, 0, 24, 0, 0]),
+        (libc::SYS_openat, [-1, 0, by_hand, 0, 0, 0]),
+        (libc::SYS_close, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_statx, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_getdents64, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_pread64, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_pwrite64, [FILE, 0, 0, 0, 0, 0]),
+        (
+            libc::SYS_pwritev2,
+            [FILE, 0, 0, 0, 0, libc::RWF_APPEND.into()],
+        ),
+        (libc::SYS_ftruncate, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_fadvise64, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_fsync, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_fdatasync, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_utimensat, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_mkdirat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_unlinkat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_renameat, [-1, 0, -1, 0, 0, 0]),
+        (libc::SYS_linkat, [-1, 0, -1, 0, 0, 0]),
+        (libc::SYS_symlinkat, [0, -1, 0, 0, 0, 0]),
+        (libc::SYS_readlinkat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_fcntl, [FILE, libc::F_GETFL.into(), 0, 0, 0, 0]),
+        (libc::SYS_fcntl, [FILE, libc::F_GETFD.into(), 0, 0, 0, 0]),
+        // Answered by the other filter, where both stand.
+        (libc::SYS_utimensat, [-1, path, 0, 0, 0, 0]),
+        (libc::SYS_fstatfs, [-1, 0, 0, 0, 0, 0]),
+    ];
+    for &(call, arguments) in allowed {
+        let end = attempt(Some(of_worker_with_files), call, arguments);
+        assert_eq!(end, End::Lived, "{call} {arguments:?}");
+        // Each of them is there for files alone.
+        let end = attempt(Some(of_worker), call, arguments);
+        assert_eq!(end, End::Killed, "{call} {arguments:?}");
+    }
+    let tmpfile = c_long::from(libc::O_TMPFILE) | by_hand;
+    let refused: &[(c_long, [c_long; 6])] = &[
+        // On what the process itself holds.
+        (libc::SYS_close, [0; 6]),
+        (libc::SYS_close, [FILE - 1, 0, 0, 0, 0, 0]),
+        (libc::SYS_pread64, [6, 0, 0, 0, 0, 0]),
+        (libc::SYS_pwrite64, [5, 0, 0, 0, 0, 0]),
+        (libc::SYS_ftruncate, [FILE - 1, 0, 0, 0, 0, 0]),
+        (libc::SYS_getdents64, [3, 0, 0, 0, 0, 0]),
+        (libc::SYS_fsync, [3, 0, 0, 0, 0, 0]),
+        (libc::SYS_fcntl, [0, libc::F_GETFL.into(), 0, 0, 0, 0]),
+        // In other ways.
+        (libc::SYS_openat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_openat, [-1, 0, libc::O_CLOEXEC.into(), 0, 0, 0]),
+        (libc::SYS_openat, [-1, 0, tmpfile, 0, 0, 0]),
+        (libc::SYS_openat2, [-1, 0, 0, 4096, 0, 0]),
+        (
+            libc::SYS_linkat,
+            [-1, 0, -1, 0, libc::AT_SYMLINK_FOLLOW.into(), 0],
+        ),
+        (
+            libc::SYS_linkat,
+            [-1, 0, -1, 0, libc::AT_EMPTY_PATH.into(), 0],
+        ),
+        (libc::SYS_pwritev2, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_fcntl, [FILE, libc::F_SETOWN.into(), 0, 0, 0, 0]),
+        (
+            libc::SYS_fcntl,
+            [FILE, libc::F_DUPFD_CLOEXEC.into(), 0, 0, 0, 0],
+        ),
+        (libc::SYS_write, [FILE, 0, 0, 0, 0, 0]),
+        // What Landlock does not know about.
+        (libc::SYS_fchmod, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_fchmodat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_fchown, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_fchownat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_fsetxattr, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_setxattr, [0; 6]),
+        (libc::SYS_truncate, [0; 6]),
+        (libc::SYS_fallocate, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_flock, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_renameat2, [-1, 0, -1, 0, 0, 0]),
+        (libc::SYS_mknodat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_chdir, [0; 6]),
+        (libc::SYS_fchdir, [FILE, 0, 0, 0, 0, 0]),
+        (libc::SYS_chroot, [0; 6]),
+        (libc::SYS_mount, [0; 6]),
+        (libc::SYS_execveat, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_name_to_handle_at, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_open_by_handle_at, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_inotify_init1, [0; 6]),
+    ];
+    for &(call, arguments) in refused {
+        let end = attempt(Some(of_worker_with_files), call, arguments);
+        assert_eq!(end, End::Killed, "{call} {arguments:?}");
+    }
+}
+
+#[test]
+fn polite_refusals_are_errors() {
+    let path = c"/".as_ptr() as c_long;
+    let refused: &[(c_long, [c_long; 6])] = &[
+        (
+            libc::SYS_utimensat,
+            [libc::AT_FDCWD.into(), path, 0, 0, 0, 0],
+        ),
+        (libc::SYS_fstatfs, [0; 6]),
+    ];
+    for &(call, [a, b, c, d, e, f]) in refused {
+        // SAFETY: the child only allocates, makes system calls and ends by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let up = rustix::thread::set_no_new_privs(true).is_ok()
+                && files::refusals().is_ok_and(|filter| seccompiler::apply_filter(&filter).is_ok())
+                && compile(&of_worker_with_files())
+                    .is_ok_and(|filter| seccompiler::apply_filter(&filter).is_ok());
+            // SAFETY: the pointer, where there is one, is that of a string; no call changes memory.
+            let refused = unsafe { libc::syscall(call, a, b, c, d, e, f) } == -1
+                && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOTSUP);
+            // SAFETY: `_exit` is always sound.
+            unsafe { libc::_exit(if up && refused { 0 } else { 1 }) }
+        }
+        let mut status = 0;
+        // SAFETY: `status` outlives the call, and the child is ours alone.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0, "{call}");
     }
 }

@@ -1,4 +1,5 @@
-//! Who the process is: a user of its own that owns nothing, without capabilities.
+//! Who the process is: a user of its own that owns nothing, or the one to whom the directories belong that it may
+//! write; without capabilities.
 
 use rustix::io::{Errno, Result};
 use rustix::process::{Gid, Uid, geteuid, getpid};
@@ -18,12 +19,12 @@ const NEEDED: CapabilitySet = CapabilitySet::SETUID
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::KILL);
 
-/// Becomes a user of its own if the process is root.
+/// Becomes a user of its own, or the user and group of `owner`, if the process is root.
 ///
 /// Root without the capabilities of root, as in a strict container, is an ordinary user already, and its
 /// host could not signal another one: it stays. So does the root of a user namespace that knows no other
 /// user, who is an ordinary one outside.
-pub(super) fn leave_root() -> Result<()> {
+pub(super) fn leave_root(owner: Option<(u32, u32)>) -> Result<()> {
     if !geteuid().is_root() || !capabilities(None)?.effective.contains(NEEDED) {
         return Ok(());
     }
@@ -34,14 +35,18 @@ pub(super) fn leave_root() -> Result<()> {
         done => done?,
     }
     let own = UNUSED_UIDS + getpid().as_raw_nonzero().get() as u32;
-    match become_user(own).or_else(|_| become_user(NOBODY)) {
+    let become_one = match owner {
+        Some((uid, gid)) => become_user(uid, gid),
+        None => become_user(own, own).or_else(|_| become_user(NOBODY, NOBODY)),
+    };
+    match become_one {
         Err(Errno::INVAL) => Ok(()),
         done => done,
     }
 }
 
-fn become_user(id: u32) -> Result<()> {
-    let (gid, uid) = (Gid::from_raw(id), Uid::from_raw(id));
+fn become_user(uid: u32, gid: u32) -> Result<()> {
+    let (gid, uid) = (Gid::from_raw(gid), Uid::from_raw(uid));
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
 }

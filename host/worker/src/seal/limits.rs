@@ -63,13 +63,18 @@ pub(super) fn compiler(cpu_time: Duration) -> Vec<Ceiling> {
 }
 
 /// What can only be taken when everything is loaded.
-pub(super) fn last(file_bytes_max: u64) -> [Ceiling; 2] {
+pub(super) fn last(file_bytes_max: u64, descriptors_end: u32) -> [Ceiling; 2] {
     [
         // Loading may put a memory's image into a file of its own.
         (Resource::Fsize, file_bytes_max),
         // By number, not by count: those that are open stay open.
-        (Resource::Nofile, 0),
+        (Resource::Nofile, descriptors_end.into()),
     ]
+}
+
+/// The longest file that may be written, for a process that is not sealed.
+pub(crate) fn limit_files(bytes_max: u64) -> Result<(), String> {
+    apply(&[(Resource::Fsize, bytes_max)])
 }
 
 pub(super) fn apply(ceilings: &[Ceiling]) -> Result<(), String> {

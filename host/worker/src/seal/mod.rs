@@ -3,26 +3,29 @@
 //!
 //! One order, in one place, and it fails closed: a wall that cannot be built is an error that names it, and
 //! the process does not go on. The one exception is Landlock, which older kernels lack and which stands
-//! behind the filter; its absence is said on the diagnostics pipe.
+//! behind the filter; its absence is said on the diagnostics pipe. Where files are granted the filter admits
+//! their calls, and Landlock alone keeps them to what was granted: there it is no exception.
 
 mod filter;
 mod identity;
+mod landlock;
 mod limits;
 
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use rustix::process::DumpableBehavior;
-use stockade_wire::message::Seal;
+use stockade_wire::message::FILES_END;
 use stockade_wire::role::Assignment;
 
 use crate::config::InstanceLimits;
 use crate::process;
+use crate::wasi::Directory;
 use filter::{Fds, Rule};
 
-pub(crate) use limits::reserve_stack;
+pub(crate) use landlock::Landlock;
+pub(crate) use limits::{limit_files, reserve_stack};
 
 /// A wall that could not be built.
 #[derive(Debug)]
@@ -61,11 +64,30 @@ impl<T, E: fmt::Display> OrBreach<T> for Result<T, E> {
     }
 }
 
+/// What a worker keeps of the file system.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Files<'a> {
+    pub(crate) directories: &'a [Directory],
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) bytes_max: u64,
+}
+
 /// A process that has given up most, and can still load an artifact. [`Self::finish`] takes that too.
 #[must_use]
 pub(crate) struct Sealing {
-    filter: seccompiler::BpfProgram,
+    /// In the order in which they are put up: the last one forbids to put up another.
+    filters: Vec<seccompiler::BpfProgram>,
     file_bytes_max: u64,
+    has_files: bool,
+}
+
+/// What tells one role's process from another's.
+struct Needs<'a> {
+    rules: &'a [Rule],
+    ceilings: &'a [limits::Ceiling],
+    /// The longest file that it may write.
+    file_bytes_max: u64,
+    files: Option<Files<'a>>,
 }
 
 impl Sealing {
@@ -74,14 +96,20 @@ impl Sealing {
         assignment: Assignment,
         limits: InstanceLimits,
         eventfd: BorrowedFd<'_>,
+        files: Option<Files<'_>>,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
-        let rules = filter::worker(Fds {
+        let fds = Fds {
             eventfd: eventfd.as_raw_fd(),
             pagemap: filter::pagemap_fd(),
-        });
-        let ceilings = limits::worker(limits.memory_bytes).or_breach("memory limit")?;
-        Self::begin(assignment, &rules, &ceilings, 0, landlock)
+        };
+        let needs = Needs {
+            rules: &filter::worker(fds, files.is_some()),
+            ceilings: &limits::worker(limits.memory_bytes).or_breach("memory limit")?,
+            file_bytes_max: files.map_or(0, |files| files.bytes_max),
+            files,
+        };
+        Self::begin(assignment, &needs, landlock)
     }
 
     /// Begins to seal a compiler whose engine has been made.
@@ -91,79 +119,59 @@ impl Sealing {
         artifact: BorrowedFd<'_>,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
-        let rules = filter::compiler(artifact.as_raw_fd());
-        let ceilings = limits::compiler(cpu_time);
-        let file_bytes_max = limits::ARTIFACT_BYTES_MAX;
-        Self::begin(assignment, &rules, &ceilings, file_bytes_max, landlock)
+        let needs = Needs {
+            rules: &filter::compiler(artifact.as_raw_fd()),
+            ceilings: &limits::compiler(cpu_time),
+            file_bytes_max: limits::ARTIFACT_BYTES_MAX,
+            files: None,
+        };
+        Self::begin(assignment, &needs, landlock)
     }
 
     fn begin(
         assignment: Assignment,
-        rules: &[Rule],
-        ceilings: &[limits::Ceiling],
-        file_bytes_max: u64,
+        needs: &Needs<'_>,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
-        let filter = filter::compile(rules).or_breach("system call filter")?;
+        let mut filters = Vec::new();
+        if needs.files.is_some() {
+            filters.push(filter::files::refusals().or_breach("system call filter")?);
+        }
+        filters.push(filter::compile(needs.rules).or_breach("system call filter")?);
         // A C library may prepare for these with calls that the filter forbids.
         let mut warm = [0; 1];
         crate::wasi::fill_from_system(&mut warm).or_breach("randomness")?;
 
-        identity::leave_root().or_breach("user change")?;
+        identity::leave_root(needs.files.and_then(|files| files.owner)).or_breach("user change")?;
         // A change of user cancels it.
         process::die_with_host(assignment).or_breach("death with the host")?;
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .or_breach("not dumpable")?;
         identity::drop_capabilities().or_breach("no capabilities")?;
-        limits::apply(ceilings).or_breach("resource limits")?;
+        limits::apply(needs.ceilings).or_breach("resource limits")?;
         rustix::thread::set_no_new_privs(true).or_breach("no new privileges")?;
-        let enforced = restrict_files().or_breach("landlock")?;
-        if !enforced && landlock == Landlock::Required {
-            return Err(Breach::new("landlock", "this kernel has none"));
-        }
+        let granted = needs.files.map_or(&[][..], |files| files.directories);
+        landlock::restrict(landlock, granted)?;
         Ok(Self {
-            filter,
-            file_bytes_max,
+            filters,
+            file_bytes_max: needs.file_bytes_max,
+            has_files: needs.files.is_some(),
         })
     }
 
-    /// Takes the rest: from here on there is no new descriptor, no file, and nothing new to execute.
+    /// Takes the rest: from here on there is no new descriptor and no file but in what was granted, and nothing
+    /// new to execute.
     pub(crate) fn finish(self) -> Result<(), Breach> {
-        limits::apply(&limits::last(self.file_bytes_max)).or_breach("resource limits")?;
-        seccompiler::apply_filter(&self.filter).or_breach("system call filter")
-    }
-}
-
-/// What a kernel without Landlock means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Landlock {
-    /// The filter stands alone.
-    IfThere,
-    /// The process does not start.
-    Required,
-}
-
-impl Landlock {
-    pub(crate) fn of(seal: Seal) -> Self {
-        match seal {
-            Seal::Strict => Self::Required,
-            Seal::Required | Seal::None => Self::IfThere,
+        let mut descriptors_end = 0;
+        if self.has_files {
+            filter::files::occupy_own_descriptors().or_breach("own descriptors")?;
+            descriptors_end = FILES_END;
         }
+        limits::apply(&limits::last(self.file_bytes_max, descriptors_end))
+            .or_breach("resource limits")?;
+        for filter in &self.filters {
+            seccompiler::apply_filter(filter).or_breach("system call filter")?;
+        }
+        Ok(())
     }
-}
-
-/// Handles every right that the kernel knows, and grants none. Returns whether it knows any.
-fn restrict_files() -> Result<bool, landlock::RulesetError> {
-    let newest = ABI::V10;
-    let status = Ruleset::default()
-        .handle_access(AccessFs::from_all(newest))?
-        .handle_access(AccessNet::from_all(newest))?
-        .scope(Scope::from_all(newest))?
-        .create()?
-        .restrict_self()?;
-    let enforced = status.ruleset != RulesetStatus::NotEnforced;
-    if !enforced {
-        process::complain("this kernel has no Landlock; the system call filter stands alone");
-    }
-    Ok(enforced)
 }

@@ -1,10 +1,12 @@
-//! WASI preview 1 for programs without files: all its names link, and what has no meaning here says so with
-//! an error number.
+//! WASI preview 1. For programs without files all of it is our own: all its names link, and what has no meaning
+//! here says so with an error number. For programs that were granted directories, descriptors are those of
+//! `wasmtime-wasi`, and everything else stays ours.
 //!
 //! Nothing here may wait except through the guest's [`World`], or a call could not be stopped. Nothing may
 //! trust a pointer, a length or a count that the guest gave.
 
 mod errno;
+mod files;
 mod names;
 
 mod pointer;
@@ -13,6 +15,7 @@ mod random;
 mod setup;
 mod sources;
 mod stdio;
+mod streams;
 
 use std::sync::Arc;
 
@@ -22,6 +25,7 @@ use crate::abi::Ty;
 use crate::guest::{State, World};
 use random::Random;
 
+pub(crate) use files::{Directory, Files};
 pub(crate) use names::FUNCTIONS;
 pub(crate) use pointer::{bytes, bytes_mut};
 pub(crate) use random::fill_from_system;
@@ -38,6 +42,8 @@ pub(crate) struct Wasi {
     random: Random,
     /// What a command was started with.
     command: Option<Command>,
+    /// Its descriptors, if it was granted directories.
+    files: Option<files::Open>,
 }
 
 #[derive(Debug)]
@@ -49,17 +55,23 @@ struct Command {
 }
 
 impl Wasi {
-    pub(crate) fn new(setup: Arc<Setup>) -> Self {
+    pub(crate) fn new<W: World>(setup: Arc<Setup>, world: &W) -> Self {
         let random = Random::new(setup.random_seed);
+        let files = setup.files.as_ref();
+        let files = files.map(|files| files.instance(world, setup.keep_output));
         Self {
             setup,
             random,
             command: None,
+            files,
         }
     }
 
     /// From now on these are the arguments and the standard input.
-    pub(crate) fn begin_command(&mut self, args: Vec<String>, stdin: Vec<u8>) {
+    pub(crate) fn begin_command(&mut self, args: Vec<String>, mut stdin: Vec<u8>) {
+        if let Some(files) = &self.files {
+            files.set_stdin(std::mem::take(&mut stdin));
+        }
         self.command = Some(Command {
             args: Strings::new(args.into_iter()),
             stdin,
@@ -75,7 +87,20 @@ impl Wasi {
     }
 }
 
-pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
+pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>, with_files: bool) -> Result<()> {
+    if with_files {
+        files::link(linker)?;
+        // In place of that crate's.
+        linker.allow_shadowing(true);
+    } else {
+        link_without_files(linker)?;
+    }
+    setup::link(linker)?;
+    sources::link(linker)?;
+    poll::link(linker)
+}
+
+fn link_without_files<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
     for function in FUNCTIONS {
         if let Some(errno) = function.refused_with {
             let types = |types: &[Ty]| types.iter().map(|&ty| ty.into()).collect::<Vec<ValType>>();
@@ -86,10 +111,7 @@ pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             })?;
         }
     }
-    setup::link(linker)?;
-    sources::link(linker)?;
-    stdio::link(linker)?;
-    poll::link(linker)
+    stdio::link(linker)
 }
 
 #[cfg(test)]

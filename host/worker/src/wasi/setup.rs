@@ -6,7 +6,7 @@ use stockade_wire::message::WasiSetup;
 use wasmtime::{Caller, Linker, Result};
 
 use super::pointer::{Fault, bytes_mut, errno, put};
-use super::{MODULE, Wasi};
+use super::{Files, MODULE, Wasi};
 use crate::guest::{State, World, memory_and_state};
 
 /// What every instance of a program finds.
@@ -17,6 +17,7 @@ pub(crate) struct Setup {
     pub(super) clock: Option<Duration>,
     pub(super) random_seed: Option<u64>,
     pub(super) keep_output: [bool; 2],
+    pub(super) files: Option<Files>,
 }
 
 /// Strings as a C program gets them: each ends with a zero byte, and a list of pointers says where they are.
@@ -27,7 +28,7 @@ pub(super) struct Strings {
 }
 
 impl Setup {
-    pub(crate) fn new(setup: &WasiSetup) -> Self {
+    pub(crate) fn new(setup: &WasiSetup, files: Option<Files>) -> Self {
         let env = setup
             .env
             .iter()
@@ -38,7 +39,13 @@ impl Setup {
             clock: setup.clock,
             random_seed: setup.random_seed,
             keep_output: setup.keep_output,
+            files,
         }
+    }
+
+    /// Whether its programs were granted directories.
+    pub(crate) fn has_files(&self) -> bool {
+        self.files.is_some()
     }
 }
 

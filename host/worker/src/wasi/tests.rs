@@ -1,10 +1,9 @@
 //! The functions as a guest sees them: linked into an engine, called from wasm.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use stockade_wire::message::{FailureKind, StopBy, WasiSetup};
+use stockade_wire::message::{FailureKind, Grant, StopBy, WasiSetup};
 
 use super::*;
 use crate::compiler::compile;
@@ -13,10 +12,20 @@ use crate::{InstanceLimits, abi};
 
 /// A world that remembers.
 #[derive(Debug, Clone, Default)]
-struct Heard {
-    output: Rc<RefCell<[Vec<u8>; 2]>>,
-    slept: Rc<RefCell<Vec<Duration>>>,
+pub(super) struct Heard {
+    output: Arc<Mutex<[Vec<u8>; 2]>>,
+    slept: Arc<Mutex<Vec<Duration>>>,
     stopped: bool,
+}
+
+impl Heard {
+    pub(super) fn output(&self) -> MutexGuard<'_, [Vec<u8>; 2]> {
+        self.output.lock().unwrap()
+    }
+
+    fn slept(&self) -> MutexGuard<'_, Vec<Duration>> {
+        self.slept.lock().unwrap()
+    }
 }
 
 impl World for Heard {
@@ -25,16 +34,20 @@ impl World for Heard {
     }
 
     fn sleep(&self, duration: Duration) -> bool {
-        self.slept.borrow_mut().push(duration);
+        self.slept().push(duration);
         self.stopped
     }
 
     fn write_output(&self, stream: usize, bytes: &[u8]) {
-        self.output.borrow_mut()[stream].extend_from_slice(bytes);
+        self.output()[stream].extend_from_slice(bytes);
     }
 }
 
 fn program(wat: &str, setup: &WasiSetup) -> Program<Heard> {
+    program_with(wat, setup, None)
+}
+
+fn program_with(wat: &str, setup: &WasiSetup, files: Option<Files>) -> Program<Heard> {
     let compiled = compile(wat.as_bytes(), StopBy::Epoch).unwrap();
     let limits = InstanceLimits {
         memory_bytes: 1 << 20,
@@ -42,7 +55,7 @@ fn program(wat: &str, setup: &WasiSetup) -> Program<Heard> {
         stack_bytes: 256 << 10,
     };
     let runtime = Runtime::new(StopBy::Epoch, limits).unwrap();
-    runtime.load_compiled(&compiled, setup).unwrap()
+    runtime.load_compiled_with(&compiled, setup, files).unwrap()
 }
 
 fn kept() -> WasiSetup {
@@ -52,6 +65,7 @@ fn kept() -> WasiSetup {
         clock: Some(Duration::new(5, 7)),
         random_seed: Some(1),
         keep_output: [true, false],
+        ..WasiSetup::default()
     }
 }
 
@@ -129,7 +143,67 @@ fn every_name_of_preview_1_links_with_its_type() {
     }
     wat.push(')');
     assert_eq!(FUNCTIONS.len(), 46);
-    assert!(program(&wat, &kept()).instantiate(Heard::default()).is_ok());
+    for files in [None, Some(root_to_read())] {
+        let program = program_with(&wat, &kept(), files);
+        assert!(program.instantiate(Heard::default()).is_ok());
+    }
+}
+
+fn root_to_read() -> Files {
+    let grant = Grant {
+        guest_path: "/all".to_owned(),
+        write: false,
+    };
+    let root = std::fs::File::open("/").unwrap();
+    Files::new(&[grant], vec![root.into()]).unwrap().unwrap()
+}
+
+/// A guest may close the standard descriptors, or put a directory in the place of one.
+#[test]
+fn with_directories_descriptors_are_one_table() {
+    let wat = format!(
+        r#"(module
+            (import "{MODULE}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (import "{MODULE}" "fd_close" (func $close (param i32) (result i32)))
+            (import "{MODULE}" "fd_renumber" (func $renumber (param i32 i32) (result i32)))
+            (import "{MODULE}" "fd_prestat_get" (func $prestat (param i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 0) "\08\00\00\00\02\00\00\00hi")
+            (func (export "write") (param i32) (result i32)
+                (call $write (local.get 0) (i32.const 0) (i32.const 1) (i32.const 100)))
+            (func (export "close") (param i32) (result i32) (call $close (local.get 0)))
+            (func (export "renumber") (param i32 i32) (result i32)
+                (call $renumber (local.get 0) (local.get 1)))
+            (func (export "prestat") (param i32) (result i32)
+                (call $prestat (local.get 0) (i32.const 200))))"#
+    );
+    const WRITE: u32 = 1;
+    const CLOSE: u32 = 2;
+    const RENUMBER: u32 = 3;
+    const PRESTAT: u32 = 4;
+    let world = Heard::default();
+    let mut program = program_with(&wat, &kept(), Some(root_to_read()));
+    for _ in 0..2 {
+        let guest = program.instantiate(world.clone()).unwrap();
+        let mut guest = (program, guest);
+        assert_eq!(call(&mut guest, PRESTAT, &[3]), Ok(0));
+        assert_eq!(call(&mut guest, WRITE, &[1]), Ok(0));
+        assert_eq!(call(&mut guest, WRITE, &[3]), Ok(errno::BADF));
+        assert_eq!(call(&mut guest, CLOSE, &[2]), Ok(0));
+        assert_eq!(call(&mut guest, CLOSE, &[2]), Ok(errno::BADF));
+        assert_eq!(call(&mut guest, WRITE, &[2]), Ok(errno::BADF));
+        assert_eq!(call(&mut guest, RENUMBER, &[3, 1]), Ok(0));
+        assert_eq!(call(&mut guest, WRITE, &[1]), Ok(errno::BADF));
+        assert_eq!(call(&mut guest, PRESTAT, &[1]), Ok(0));
+        assert_eq!(call(&mut guest, PRESTAT, &[3]), Ok(errno::BADF));
+        assert_eq!(
+            call(&mut guest, WRITE, &[u64::from(u32::MAX)]),
+            Ok(errno::BADF)
+        );
+        // The next instance has its own.
+        (program, _) = guest;
+    }
+    assert_eq!(world.output()[0], b"hihi");
 }
 
 #[test]
@@ -154,11 +228,11 @@ fn output_is_gathered_from_its_pieces_and_never_fails() {
     let mut guest = guest_of("fd_write", pieces, &world);
     assert_eq!(call(&mut guest, F, &[1, 0, 2, 100]), Ok(0));
     assert_eq!(call(&mut guest, GET, &[100]), Ok(6));
-    assert_eq!(world.output.borrow()[0], b"hi you");
+    assert_eq!(world.output()[0], b"hi you");
     // Not kept, but taken.
     assert_eq!(call(&mut guest, F, &[2, 0, 2, 104]), Ok(0));
     assert_eq!(call(&mut guest, GET, &[104]), Ok(6));
-    assert_eq!(world.output.borrow()[1], b"");
+    assert_eq!(world.output()[1], b"");
     for (arguments, errno) in [
         ([0, 0, 2, 100], errno::INVAL),
         ([3, 0, 2, 100], errno::BADF),
@@ -170,7 +244,7 @@ fn output_is_gathered_from_its_pieces_and_never_fails() {
     ] {
         assert_eq!(call(&mut guest, F, &arguments), Ok(errno), "{arguments:?}");
     }
-    assert_eq!(world.output.borrow()[0], b"hi you");
+    assert_eq!(world.output()[0], b"hi you");
 }
 
 #[test]
@@ -224,7 +298,7 @@ fn a_sleep_lasts_as_long_as_asked_and_can_be_stopped() {
     let world = Heard::default();
     let mut guest = guest_of("poll_oneoff", second, &world);
     assert_eq!(call(&mut guest, F, &[0, 256, 1, 512]), Ok(0));
-    assert_eq!(*world.slept.borrow(), [Duration::from_secs(1)]);
+    assert_eq!(*world.slept(), [Duration::from_secs(1)]);
     assert_eq!(call(&mut guest, GET, &[512]), Ok(1));
     assert_eq!(call(&mut guest, GET, &[256]), Ok(9));
     for arguments in [[0, 256, 0, 512], [0, 256, 100_000, 512]] {
@@ -233,7 +307,7 @@ fn a_sleep_lasts_as_long_as_asked_and_can_be_stopped() {
     for arguments in [[END - 47, 256, 1, 512], [0, END - 31, 1, 512]] {
         assert_eq!(call(&mut guest, F, &arguments), Ok(errno::FAULT));
     }
-    assert_eq!(world.slept.borrow().len(), 1);
+    assert_eq!(world.slept().len(), 1);
     let stopped = Heard {
         stopped: true,
         ..Heard::default()
