@@ -28,6 +28,18 @@ pub fn thumbnail() -> Module {
     Module::from_bytes(stockade::include_guest!("thumbnail"))
 }
 
+/// The compressor `brotli`, a command that nobody here wrote.
+#[must_use]
+pub fn brotli() -> Module {
+    Module::from_bytes(stockade::include_guest!("brotli"))
+}
+
+/// The interpreter `rhai-run` of scripts, another one.
+#[must_use]
+pub fn rhai_run() -> Module {
+    Module::from_bytes(stockade::include_guest!("rhai-run"))
+}
+
 /// A host of `module` that shares compiled guests with all other tests, and permits with none.
 pub fn host_of(module: Module) -> HostBuilder {
     Host::builder(module)

@@ -60,7 +60,7 @@ pub(crate) fn compile(guest: &Guest, script: &BuildScript) -> Result<Built, Erro
 
 /// A directory in the host's target directory, shared so that one guest is built once for all hosts
 /// of a workspace. Cargo's own locks there are not those that the outer cargo holds.
-fn guests_target_dir(out_dir: &Path) -> PathBuf {
+pub(crate) fn guests_target_dir(out_dir: &Path) -> PathBuf {
     let target_dir = out_dir
         .ancestors()
         .skip(1)

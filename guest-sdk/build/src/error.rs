@@ -32,6 +32,20 @@ pub enum Error {
         /// What cargo and the compiler printed.
         output: String,
     },
+    /// cargo failed to build a program.
+    Install {
+        /// Its package and version.
+        package: String,
+        /// What cargo and the compiler printed.
+        output: String,
+    },
+    /// The package has no such program.
+    NoProgram {
+        /// The package.
+        package: String,
+        /// The program that it lacks.
+        name: String,
+    },
     /// The package has no library that compiles to a module.
     NoModule {
         /// The guest's manifest.
@@ -79,6 +93,15 @@ impl fmt::Display for Error {
                     output.trim_end()
                 )
             }
+            Self::Install { package, output } => write!(
+                f,
+                "the program {package} does not build for {TARGET}:\n\n{}",
+                output.trim_end()
+            ),
+            Self::NoProgram { package, name } => write!(
+                f,
+                "the package {package} was built, but made no {name}.wasm: name one of its programs with `bin`"
+            ),
             Self::NoModule { manifest } => write!(
                 f,
                 "the guest {} makes no module: give it a library with `crate-type = [\"cdylib\", \

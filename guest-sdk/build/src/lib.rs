@@ -19,6 +19,12 @@
 //! let module = Module::from_bytes(stockade::include_guest!("hello"));
 //! ```
 //!
+//! Programs that somebody published, to be run as a whole, come from crates.io by their version:
+//!
+//! ```no_run
+//! stockade_build::program("brotli", "9.1.1").build();
+//! ```
+//!
 //! The guest is compiled for `wasm32-wasip1`, optimised, by the cargo that runs the build script,
 //! and again whenever one of its files or of its path dependencies changes. The target is added
 //! with rustup if it is missing. All hosts of a workspace share one target directory for guests,
@@ -27,6 +33,7 @@
 mod compile;
 mod environment;
 mod error;
+mod program;
 mod sources;
 mod target;
 
@@ -36,6 +43,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 pub use crate::error::Error;
+pub use crate::program::{Program, program};
 
 /// The guest crate at `path`, which is relative to the manifest of the crate whose build script
 /// this is.

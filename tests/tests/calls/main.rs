@@ -10,6 +10,7 @@ mod commands;
 mod echoes;
 mod events;
 mod files;
+mod foreign;
 mod forms;
 mod languages;
 mod limits;
