@@ -282,9 +282,9 @@ impl Worker {
         let mut reusable = None;
         for args in site.slot.items(request) {
             if let Some(reusable) = reusable.take() {
-                site.call.set(NO_CALL);
+                site.set_call(NO_CALL);
                 self.reset(reusable);
-                site.call.set(request.id);
+                site.set_call(request.id);
             }
             if !chunk.begin_item(request.id) {
                 break;
@@ -313,7 +313,7 @@ impl Worker {
                 }
             });
         }
-        site.call.set(NO_CALL);
+        site.set_call(NO_CALL);
         if site.slot.stop_requested(request.id) {
             site.slot.reply(request.id, ReplyKind::Interrupted, &[]);
         } else {

@@ -279,6 +279,7 @@ impl Worker {
                         ReplyKind::Failure => Answer::Failure(message::decode(&bytes).unwrap()),
                         ReplyKind::Skipped => Answer::Skipped,
                         ReplyKind::Interrupted => Answer::Interrupted,
+                        ReplyKind::Chunk => panic!("nobody sent a chunk"),
                     };
                 }
             }
