@@ -37,3 +37,6 @@ mod wasi;
 pub use compiled::Compiled;
 #[cfg(target_os = "linux")]
 pub use config::InstanceLimits;
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use seal::proof;

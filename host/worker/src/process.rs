@@ -79,7 +79,7 @@ pub(crate) fn die_with_host(assignment: Assignment) -> io::Result<()> {
     Ok(())
 }
 
-fn close_inherited() -> io::Result<()> {
+pub(crate) fn close_inherited() -> io::Result<()> {
     // SAFETY: nothing of ours has opened a descriptor yet, and what constructors of the application opened
     // is never used again, because its code does not run.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST_INHERITED, u32::MAX, 0) };
@@ -90,7 +90,7 @@ fn close_inherited() -> io::Result<()> {
     }
 }
 
-fn clear_environment() {
+pub(crate) fn clear_environment() {
     for (name, _) in std::env::vars_os() {
         // SAFETY: one thread, or this process ends a few lines on.
         unsafe { std::env::remove_var(name) };

@@ -150,6 +150,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         call: AtomicU64::new(NO_CALL),
         log_shown: Mutex::new(Instant::now()),
     }));
+    signals::tell_forbidden_calls(&site.slot);
     let guest = first_guest(program, site)?;
     Ok(Worker {
         program,

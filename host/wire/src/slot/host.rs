@@ -336,6 +336,13 @@ impl HostSlot {
         reply::OUTPUT_TOTALS.map(|total| self.reply.load_u64(total))
     }
 
+    /// The system call that the worker says it was ended for. Only its word, and only worth reading once the
+    /// kernel has said that it was ended for one.
+    #[must_use]
+    pub fn forbidden(&self) -> Option<u32> {
+        self.reply.load_u32(reply::FORBIDDEN).checked_sub(1)
+    }
+
     /// Gives back a part of the memory of payloads and output, from `progress` (0 at first) on, and says
     /// where to go on; `None` when all is given back. Only while the worker has no call.
     #[must_use]

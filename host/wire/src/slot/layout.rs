@@ -64,6 +64,9 @@ pub(super) mod reply {
     pub(in crate::slot) const SLEEPING: usize = 256;
     /// u64 each: how many bytes this call has written to stdout and stderr.
     pub(in crate::slot) const OUTPUT_TOTALS: [usize; 2] = [384, 392];
+    /// u32: one more than the number of the system call that the worker is being ended for; zero while it made
+    /// only those that it may.
+    pub(in crate::slot) const FORBIDDEN: usize = 448;
     /// u64: the newest event, see [`super::event_number`].
     pub(in crate::slot) const EVENT: usize = 512;
     /// u32: an [`super::EventKind`].

@@ -221,6 +221,13 @@ impl WorkerSlot {
         self.reply.store_u64(reply::OUTPUT_TOTALS[stream], end);
     }
 
+    /// Leaves word of a system call that this process may not make and is about to end for. Does what a signal
+    /// handler may: one store.
+    pub fn note_forbidden(&self, call: u32) {
+        self.reply
+            .store_u32(reply::FORBIDDEN, call.saturating_add(1));
+    }
+
     /// The longest value a reply may carry.
     #[must_use]
     pub fn payload_bytes_max(&self) -> usize {

@@ -67,7 +67,7 @@ pub(super) fn restrict(landlock: Landlock, granted: &[Directory]) -> Result<(), 
 }
 
 /// Whether the kernel has it.
-fn enforce(granted: &[Directory]) -> Result<bool, RulesetError> {
+pub(super) fn enforce(granted: &[Directory]) -> Result<bool, RulesetError> {
     let newest = ABI::V10;
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(newest))?

@@ -1,0 +1,45 @@
+//! The attacks. Each is what its name says and returns `Ok` only if it had its effect.
+
+mod files;
+mod kernel;
+mod memory;
+mod network;
+mod processes;
+mod programs;
+mod shared;
+
+use crate::outcome::Attempt;
+use crate::stage::{Stage, Targets};
+
+/// What an attacker finds around it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) targets: Targets,
+    pub(crate) sibling: libc::pid_t,
+}
+
+/// One attack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attack {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Field<'_>) -> Attempt,
+}
+
+const fn attack(name: &'static str, run: fn(&Field<'_>) -> Attempt) -> Attack {
+    Attack { name, run }
+}
+
+pub(crate) fn all() -> impl Iterator<Item = &'static Attack> {
+    [
+        files::ATTACKS,
+        processes::ATTACKS,
+        network::ATTACKS,
+        programs::ATTACKS,
+        memory::ATTACKS,
+        shared::ATTACKS,
+        kernel::ATTACKS,
+    ]
+    .into_iter()
+    .flatten()
+}

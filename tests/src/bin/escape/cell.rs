@@ -1,0 +1,228 @@
+//! One attacker: a child that builds its walls, makes one attack and ends.
+#![expect(
+    unsafe_code,
+    reason = "children of a process of one thread, which end without destructors"
+)]
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use stockade_wire::sys::packet;
+use stockade_worker::proof::{self, Wall};
+
+use crate::attacks::{Attack, Field};
+use crate::call;
+use crate::column::Column;
+use crate::outcome::{Errno, NOT_SEALED, Outcome};
+use crate::stage::{Stage, Targets};
+
+/// An attacker that needs longer than this waits for something that never comes.
+const ATTACK_SECONDS_MAX: u32 = 20;
+
+/// A sibling ends by itself when this program was killed.
+const SIBLING_SECONDS_MAX: u32 = 600;
+
+/// Runs one attack behind one set of walls.
+pub(crate) fn attempt(
+    stage: &Stage,
+    column: Column,
+    sibling: &Sibling,
+    attack: &Attack,
+) -> Outcome {
+    let host = stage.host;
+    let (child, _socket) = start(stage, column, host, ATTACK_SECONDS_MAX, |targets| {
+        let field = Field {
+            stage,
+            targets,
+            sibling: sibling.pid,
+        };
+        match (attack.run)(&field) {
+            Ok(()) => 0,
+            Err(Errno(errno)) => errno,
+        }
+    });
+    wait(child)
+}
+
+/// Another process with the same walls, which does nothing: as one worker is to another.
+#[derive(Debug)]
+pub(crate) struct Sibling {
+    pid: libc::pid_t,
+}
+
+impl Sibling {
+    pub(crate) fn start(stage: &Stage, column: Column) -> Self {
+        let host = stage.host;
+        let (pid, socket) = start(stage, column, host, SIBLING_SECONDS_MAX, |_| {
+            tell_sealed();
+            wait_while(&AtomicU32::new(0), 0);
+            0
+        });
+        hear_sealed(&socket, column);
+        Self { pid }
+    }
+}
+
+impl Drop for Sibling {
+    fn drop(&mut self) {
+        // SAFETY: the child has not been waited for, so the number is still its own.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        wait(self.pid);
+    }
+}
+
+/// Whether a process goes on when the one that started it is gone.
+///
+/// That one is a child of this program's, which adopts what it leaves behind.
+pub(crate) fn outlive_host(stage: &Stage, column: Column) -> Outcome {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("prctl");
+    let [host_is_gone, survivor] = shared_words();
+    // SAFETY: this process has one thread, so the child may do everything.
+    let host = unsafe { libc::fork() };
+    if host == 0 {
+        let (child, socket) = start(
+            stage,
+            column,
+            std::process::id(),
+            ATTACK_SECONDS_MAX,
+            |_| {
+                tell_sealed();
+                wait_while(host_is_gone, 0);
+                0
+            },
+        );
+        hear_sealed(&socket, column);
+        survivor.store(child as u32, Ordering::Relaxed);
+        // SAFETY: `_exit` is always sound.
+        unsafe { libc::_exit(0) };
+    }
+    wait(host);
+    host_is_gone.store(1, Ordering::Relaxed);
+    let word = host_is_gone.as_ptr().expose_provenance();
+    let _ = call::call(libc::SYS_futex, [word, libc::FUTEX_WAKE as usize, 1]);
+    wait(survivor.load(Ordering::Relaxed) as libc::pid_t)
+}
+
+/// Two words, zero at first, that this process and its descendants share.
+fn shared_words() -> &'static [AtomicU32; 2] {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping aliases nothing. It is never unmapped, it is aligned to a page, and zeroes are two
+    // words that are reached by atomic operations only.
+    unsafe {
+        let page = mmap_anonymous(std::ptr::null_mut(), 4096, protection, MapFlags::SHARED);
+        &*page.expect("memory").cast::<[AtomicU32; 2]>()
+    }
+}
+
+/// Sleeps until the word is another one.
+fn wait_while(word: &AtomicU32, value: u32) {
+    while word.load(Ordering::Relaxed) == value {
+        let at = word.as_ptr().expose_provenance();
+        let wait = libc::FUTEX_WAIT as usize;
+        let _ = call::call(libc::SYS_futex, [at, wait, value as usize, 0]);
+    }
+}
+
+/// Tells whoever started this process that its walls stand.
+fn tell_sealed() {
+    let _ = packet::send(socket_to_host(), b"sealed", &[]);
+}
+
+fn hear_sealed(socket: &OwnedFd, column: Column) {
+    let (said, _) = packet::receive(socket).expect("a socket of our own");
+    assert_eq!(
+        said,
+        b"sealed",
+        "the walls of {} do not stand",
+        column.name()
+    );
+}
+
+fn wait(child: libc::pid_t) -> Outcome {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call, and the child is ours alone.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    Outcome::of_status(status)
+}
+
+/// Forks a child that does `then` behind its walls and ends with its result as exit code.
+fn start(
+    stage: &Stage,
+    column: Column,
+    host: u32,
+    seconds: u32,
+    then: impl FnOnce(Targets) -> i32,
+) -> (libc::pid_t, OwnedFd) {
+    let shared = match column.has_seals() {
+        true => &stage.sealed,
+        false => &stage.plain,
+    };
+    let (socket, theirs) = packet::pair().expect("descriptors");
+    // What a worker is sent, and what it could receive if it were allowed to receive anything later.
+    packet::send(&socket, b"setup", &shared.fds()).expect("room");
+    packet::send(&socket, b"more", &[stage.file.as_fd()]).expect("room");
+    // SAFETY: this process has one thread, so the child may do everything.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "{:?}", Errno::last());
+    if child == 0 {
+        let code = match become_attacker(column, host, seconds, &theirs) {
+            Ok(targets) => then(targets),
+            Err(why) => {
+                eprintln!("{why}");
+                NOT_SEALED
+            }
+        };
+        // SAFETY: `_exit` is always sound.
+        unsafe { libc::_exit(code) };
+    }
+    (child, socket)
+}
+
+fn become_attacker(
+    column: Column,
+    host: u32,
+    seconds: u32,
+    socket: &OwnedFd,
+) -> Result<Targets, String> {
+    // SAFETY: no handler is installed: the signal ends the process.
+    unsafe { libc::alarm(seconds) };
+    // SAFETY: descriptor 0 belongs to nobody else: this program reads no input.
+    if unsafe { libc::dup2(socket.as_raw_fd(), 0) } != 0 {
+        return Err(format!("{:?}", Errno::last()));
+    }
+    match column {
+        Column::Worker | Column::Compiler => proof::begin(host),
+        // What a worker does before it is sent anything.
+        Column::Only(wall @ (Wall::Descriptors | Wall::Environment)) => {
+            wall.build(host, socket.as_fd())?;
+        }
+        _ => {}
+    }
+    let (said, fds) = packet::receive(socket_to_host()).map_err(|error| error.to_string())?;
+    if said != b"setup" {
+        return Err("the host said something else".to_owned());
+    }
+    // They stay open until the end, as those of a worker do.
+    let [request, reply, artifact, eventfd] = &**Box::leak(Box::new(
+        <Box<[OwnedFd; 4]>>::try_from(fds.into_boxed_slice())
+            .map_err(|fds| format!("{} descriptors", fds.len()))?,
+    ));
+    match column {
+        Column::None | Column::Seals => {}
+        Column::Only(Wall::Descriptors | Wall::Environment) => {}
+        Column::Only(wall) => wall.build(host, eventfd.as_fd())?,
+        Column::Worker => proof::seal_worker(host, eventfd.as_fd())?,
+        Column::Compiler => proof::seal_compiler(host, eventfd.as_fd())?,
+    }
+    Ok(Targets {
+        request: request.as_raw_fd(),
+        reply: reply.as_raw_fd(),
+        artifact: artifact.as_raw_fd(),
+    })
+}
+
+fn socket_to_host() -> BorrowedFd<'static> {
+    // SAFETY: `become_attacker` made it the socket, and nothing closes it.
+    unsafe { BorrowedFd::borrow_raw(0) }
+}

@@ -1,0 +1,63 @@
+//! What stands around an attacker.
+
+use stockade_worker::proof::Wall;
+
+/// A column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    /// Nothing.
+    None,
+    /// Only the seals of the memory that it shares with its host.
+    Seals,
+    /// Only this wall.
+    Only(Wall),
+    /// Everything that a worker has.
+    Worker,
+    /// Everything that a compiler has.
+    Compiler,
+}
+
+pub(crate) const ALL: [Column; 15] = [
+    Column::None,
+    Column::Seals,
+    Column::Only(Wall::Descriptors),
+    Column::Only(Wall::Environment),
+    Column::Only(Wall::DeathString),
+    Column::Only(Wall::OwnUser),
+    Column::Only(Wall::NotDumpable),
+    Column::Only(Wall::NoCapabilities),
+    Column::Only(Wall::ResourceLimits),
+    Column::Only(Wall::NoNewPrivileges),
+    Column::Only(Wall::Landlock),
+    Column::Only(Wall::NoNewCode),
+    Column::Only(Wall::SystemCallFilter),
+    Column::Worker,
+    Column::Compiler,
+];
+
+impl Column {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Seals => "seals",
+            Self::Only(Wall::Descriptors) => "descriptors",
+            Self::Only(Wall::Environment) => "environment",
+            Self::Only(Wall::DeathString) => "death",
+            Self::Only(Wall::OwnUser) => "user",
+            Self::Only(Wall::NotDumpable) => "dumpable",
+            Self::Only(Wall::NoCapabilities) => "caps",
+            Self::Only(Wall::ResourceLimits) => "rlimits",
+            Self::Only(Wall::NoNewPrivileges) => "nnp",
+            Self::Only(Wall::Landlock) => "landlock",
+            Self::Only(Wall::NoNewCode) => "new-code",
+            Self::Only(Wall::SystemCallFilter) => "filter",
+            Self::Worker => "worker",
+            Self::Compiler => "compiler",
+        }
+    }
+
+    /// Whether the memory that it shares with its host is as a host makes it, or plain.
+    pub(crate) fn has_seals(self) -> bool {
+        matches!(self, Self::Seals | Self::Worker | Self::Compiler)
+    }
+}

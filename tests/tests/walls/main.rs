@@ -1,0 +1,140 @@
+//! What escaped code can reach: the matrix of attacks and walls, in `as_root.txt` and `as_user.txt`.
+//!
+//! The program `escape` makes every attack; here is what must become of it. A wall that this machine does not
+//! have fails these tests, and so does a user who cannot become another one: run them as root, on Linux 6.12 or
+//! later.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod matrix;
+
+use std::collections::BTreeSet;
+
+use matrix::{Matrix, Runner};
+
+const NONE: &str = "none";
+const WORKED: &str = ".";
+const EVERYTHING: [&str; 2] = ["worker", "compiler"];
+
+/// Attacks that an ordinary user cannot make, walls or no walls. That they are attacks is seen as root.
+const NEEDS_ROOT: [&str; 5] = [
+    "become-root",
+    "open-raw-socket",
+    "bpf",
+    "new-network-namespace",
+    "fanotify",
+];
+
+#[test]
+fn without_walls_every_attack_succeeds() {
+    for runner in Runner::ALL {
+        let tried = Matrix::tried(runner);
+        for attack in tried.attacks() {
+            let alone = tried.cell(attack, NONE);
+            let expected = match runner {
+                Runner::User if NEEDS_ROOT.contains(&attack) => "EPERM",
+                _ => WORKED,
+            };
+            assert_eq!(alone, expected, "{attack} {runner}: it proves nothing");
+        }
+    }
+}
+
+#[test]
+fn behind_all_walls_no_attack_succeeds() {
+    for runner in Runner::ALL {
+        let tried = Matrix::tried(runner);
+        assert!(tried.attacks().count() >= 30);
+        for attack in tried.attacks() {
+            for everything in EVERYTHING {
+                let end = tried.cell(attack, everything);
+                assert_ne!(end, WORKED, "{attack} in a {everything} {runner}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_wall_alone_holds_what_it_is_said_to_hold() {
+    for runner in Runner::ALL {
+        let (tried, expected) = (Matrix::tried(runner), Matrix::expected(runner));
+        assert!(tried.attacks().eq(expected.attacks()), "other attacks");
+        assert!(tried.walls().eq(expected.walls()), "other walls");
+        let mut wrong = Vec::new();
+        for attack in expected.attacks() {
+            for wall in expected.walls() {
+                let (is, said) = (tried.cell(attack, wall), expected.cell(attack, wall));
+                // Where no wall is said to hold it, a newer kernel's may.
+                if is != said && said != WORKED {
+                    wrong.push(format!("{attack} {wall}: {is}, not {said}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{runner}:\n{}", wrong.join("\n"));
+    }
+}
+
+#[test]
+fn every_wall_alone_holds_something() {
+    for wall in Matrix::expected(Runner::Root).walls() {
+        let holds = |runner| {
+            let expected = Matrix::expected(runner);
+            let mut attacks = expected.attacks();
+            attacks.any(|attack| {
+                expected.cell(attack, NONE) == WORKED && expected.cell(attack, wall) != WORKED
+            })
+        };
+        assert!(wall == NONE || Runner::ALL.into_iter().any(holds), "{wall}");
+    }
+}
+
+/// What has no second wall, whoever runs the host: the loss of that wall would be the loss of all.
+const ONE_WALL: [(&str, &[&str]); 5] = [
+    ("environment", &["read-own-environment"]),
+    ("death", &["outlive-host"]),
+    ("rlimits", &["eight-gigabytes-of-memory"]),
+    ("seals", &["map-request-writable", "map-artifact-writable"]),
+    (
+        "filter",
+        &[
+            "clear-death-signal",
+            "become-dumpable",
+            "leave-session",
+            "executable-slot",
+            "executable-shared-segment",
+            "shared-segment",
+            "punch-reply",
+            "discard-reply",
+            "keyring",
+            "change-root",
+            "new-user-namespace",
+            "new-filter",
+            "learn-host-name",
+            "signal-handler",
+        ],
+    ),
+];
+
+#[test]
+fn what_only_one_wall_holds_is_known() {
+    let known = ONE_WALL
+        .iter()
+        .flat_map(|(wall, attacks)| attacks.iter().map(move |attack| (*attack, *wall)))
+        .collect::<BTreeSet<_>>();
+    let expected = Runner::ALL.map(Matrix::expected);
+    let [root, user] = &expected;
+    let held_by = |attack| {
+        let walls = root.walls().filter(|wall| !EVERYTHING.contains(wall));
+        let held = walls.filter(|wall| expected.iter().any(|one| one.cell(attack, wall) != WORKED));
+        held.collect::<Vec<_>>()
+    };
+    let mut single = BTreeSet::new();
+    for attack in root
+        .attacks()
+        .filter(|attack| user.cell(attack, NONE) == WORKED)
+    {
+        if let [wall] = held_by(attack)[..] {
+            single.insert((attack, wall));
+        }
+    }
+    assert_eq!(single, known);
+}
