@@ -16,6 +16,7 @@ use crate::limits::{Hardening, Interrupt, State};
 use crate::pool::{Pool, Recipe, StartError};
 use crate::process::Program;
 use crate::supervisor::Membership;
+use crate::trials::Probe;
 use crate::wasi::Directories;
 use crate::{Error, Host, Inspection, Module, park};
 
@@ -90,6 +91,28 @@ impl Parts {
 
 fn build(module: &Module, config: &Config) -> Result<Host, Error> {
     let parts = Parts::gather(module, config)?;
+    // While the module is compiled and its first worker starts.
+    let prober = Membership::enter()?;
+    let probe = match config.hardening {
+        Hardening::Insecure => None,
+        _ => Some(Probe::begin(&prober, &parts.program, config.spawn_timeout)?),
+    };
+    let built = build_unprobed(&parts, config);
+    let Some(probe) = probe else { return built };
+    // Even where there is no host: what a probe has started must not be left to whoever adopts it.
+    let trials = probe.finish(&parts.program);
+    let (host, trials) = (built?, trials?);
+    match host.pool().add_trials(trials) {
+        Ok(()) => Ok(host),
+        Err(breach) => Err(Error::Spawn {
+            reason: format!("{}: {breach}", parts.program.shown()),
+        }),
+    }
+}
+
+/// A host with a worker, about whose program nothing has been found out yet.
+fn build_unprobed(parts: &Parts, config: &Config) -> Result<Host, Error> {
+    let Parts { setup, program, .. } = parts;
     let order = parts.order(config);
     let supervisor = Membership::enter()?;
     let (made, _) = artifact::obtain(&supervisor, &order, &config.cache)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::host_function::HostFunctions;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::wasi::Wasi;
-use crate::{Error, Limiter, Retire};
+use crate::{Error, Limiter, Retire, Wall};
 
 /// Everything that a [`crate::HostBuilder`] sets.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) wasi: Wasi,
     pub(crate) hardening: Hardening,
+    /// Walls that are required by name.
+    pub(crate) required: Vec<Wall>,
     pub(crate) cache: CacheDir,
     pub(crate) codec: Codec,
     pub(crate) runtime: Option<tokio::runtime::Handle>,
@@ -61,6 +63,7 @@ impl Config {
             limits: Limits::default(),
             wasi: Wasi::default(),
             hardening: Hardening::default(),
+            required: Vec::new(),
             cache: CacheDir::Default,
             codec: Codec::default(),
             runtime: tokio::runtime::Handle::try_current().ok(),
@@ -113,6 +116,12 @@ impl Config {
                 "host functions run on a tokio runtime, and there is none here: build the host inside one, or \
                  give one with `runtime`",
             ));
+        }
+        if let (Hardening::Insecure, Some(wall)) = (self.hardening, self.required.first()) {
+            let reason = format!(
+                "the wall `{wall}` is required, but `Hardening::Insecure` builds none: leave that out"
+            );
+            return Err(Error::config("require_wall", reason));
         }
         self.limits.check()
     }

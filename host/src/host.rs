@@ -20,7 +20,7 @@ use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::map::{Map, MapUnordered};
 use crate::pool::Pool;
 use crate::{
-    Error, Inspection, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Walls, Wasi,
+    Error, Inspection, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Wall, Walls, Wasi,
     assemble, functions,
 };
 
@@ -50,6 +50,10 @@ impl Host {
 
     pub(crate) fn from_pool(pool: Arc<Pool>) -> Self {
         Self(Arc::new(Shared { pool }))
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.0.pool
     }
 
     /// Calls a function in a worker process and waits for its result, as long as it takes: in line when all
@@ -320,6 +324,13 @@ impl HostBuilder {
     /// How much of the kernel workers leave themselves; default: [`Hardening::Default`].
     pub fn hardening(mut self, hardening: Hardening) -> Self {
         self.config.hardening = hardening;
+        self
+    }
+
+    /// Requires a wall by name, whatever [`HostBuilder::hardening`] says of it; may be repeated. Where it does
+    /// not stand, [`HostBuilder::build`] fails and says why.
+    pub fn require_wall(mut self, wall: Wall) -> Self {
+        self.config.required.push(wall);
         self
     }
 

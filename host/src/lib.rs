@@ -62,6 +62,7 @@ mod spin;
 mod stats;
 mod supervisor;
 mod timings;
+mod trials;
 mod walls;
 mod wasi;
 

@@ -12,6 +12,7 @@ use stockade_wire::message::FILES_END;
 use stockade_wire::sys::landlock;
 
 use crate::limits::Hardening;
+use crate::trials::Trials;
 use crate::wasi::Directories;
 
 /// One layer of isolation around a worker.
@@ -62,7 +63,10 @@ pub enum Wall {
 pub enum WallState {
     /// The host has read it from the kernel.
     Verified,
-    /// The worker builds it and would not have started without it; the kernel does not show it.
+    /// The kernel does not show it of a worker, so it was tried: a probe of this very worker program, on this
+    /// kernel, was refused as it should be.
+    Tried,
+    /// There is only the worker's word for it: it builds the wall and would not have started without it.
     Claimed,
     /// It does not stand.
     Missing {
@@ -118,8 +122,9 @@ impl Wall {
         Self::Cgroup,
     ];
 
-    fn is_required(self, hardening: Hardening, granted: &Directories) -> bool {
+    fn is_required(self, hardening: Hardening, granted: &Directories, named: &[Self]) -> bool {
         match (hardening, self) {
+            (_, wall) if named.contains(&wall) => true,
             (Hardening::Insecure, _) => false,
             (Hardening::Strict, Self::Landlock) => true,
             // Nothing else keeps an escaped guest to them.
@@ -173,11 +178,12 @@ impl Walls {
         program: &Path,
         hardening: Hardening,
         granted: &Directories,
+        named: &[Wall],
     ) -> Self {
         let kernel = Kernel::about(pid);
         let report = |wall: Wall| WallReport {
             wall,
-            required: wall.is_required(hardening, granted),
+            required: wall.is_required(hardening, granted, named),
             state: kernel.state(wall, hardening, granted),
         };
         let mut walls: Vec<_> = Wall::ALL.into_iter().map(report).collect();
@@ -187,6 +193,20 @@ impl Walls {
             hardening,
             walls,
         }
+    }
+
+    /// The same, with what a probe found out about what the kernel does not show.
+    pub(crate) fn with(mut self, trials: &Trials) -> Self {
+        for report in &mut self.walls {
+            report.state = match (&report.state, trials.of(report.wall)) {
+                (WallState::Claimed, Some(None)) => WallState::Tried,
+                (WallState::Claimed | WallState::Verified, Some(Some(reason))) => {
+                    missing(&format!("a probe of this program showed that {reason}"))
+                }
+                _ => continue,
+            };
+        }
+        self
     }
 
     /// How this wall is known to stand.
@@ -394,6 +414,7 @@ mod tests {
             Path::new("x"),
             Hardening::Default,
             &none,
+            &[],
         );
         assert_eq!(walls.walls.len(), Wall::ALL.len());
         for wall in [
@@ -412,6 +433,7 @@ mod tests {
             Path::new("x"),
             Hardening::Insecure,
             &none,
+            &[],
         );
         assert_eq!(insecure.breach(), None);
     }
@@ -419,7 +441,7 @@ mod tests {
     #[test]
     fn what_the_kernel_does_not_show_is_not_verified() {
         let none = Directories::default();
-        let walls = Walls::of(u32::MAX, Path::new("x"), Hardening::Default, &none);
+        let walls = Walls::of(u32::MAX, Path::new("x"), Hardening::Default, &none, &[]);
         assert!(
             walls
                 .walls
@@ -431,7 +453,9 @@ mod tests {
     #[test]
     fn strict_asks_for_more() {
         let none = Directories::default();
-        assert!(!Wall::Landlock.is_required(Hardening::Default, &none));
-        assert!(Wall::Landlock.is_required(Hardening::Strict, &none));
+        let is = |hardening, named: &[Wall]| Wall::Landlock.is_required(hardening, &none, named);
+        assert!(!is(Hardening::Default, &[]));
+        assert!(is(Hardening::Strict, &[]));
+        assert!(is(Hardening::Default, &[Wall::Landlock]));
     }
 }

@@ -522,10 +522,15 @@ where
                 .into())
             }
             Outcome::Stopped(StopReason::CallerGone | StopReason::Cancelled) => Err(Error::Closed),
-            Outcome::Died { exit, stderr } => {
-                const SIGSYS: Exit = Exit::Signal(31);
+            Outcome::Died {
+                exit,
+                stderr,
+                forbidden,
+            } => {
                 let cause = match exit {
-                    Some(SIGSYS) => Cause::PolicyViolation { syscall: None },
+                    Some(Exit::Signal(Exit::SIGSYS)) => {
+                        Cause::PolicyViolation { syscall: forbidden }
+                    }
                     _ => Cause::Died,
                 };
                 let broken = broken(in_flight.of(), function, cause);

@@ -245,6 +245,11 @@ pub enum Exit {
     Signal(i32),
 }
 
+impl Exit {
+    /// The signal of a system call that a filter forbids.
+    pub(crate) const SIGSYS: i32 = 31;
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -72,7 +72,12 @@ pub(crate) enum Outcome {
     /// It was stopped.
     Stopped(StopReason),
     /// The process died while it had the call.
-    Died { exit: Option<Exit>, stderr: String },
+    Died {
+        exit: Option<Exit>,
+        stderr: String,
+        /// The forbidden system call that it says it died for.
+        forbidden: Option<u32>,
+    },
     /// The worker wrote something that no honest worker writes.
     Lie(Disbelief),
 }

@@ -34,6 +34,7 @@ use crate::fair::{Queue, Ticket};
 use crate::functions::Functions;
 use crate::process::Program;
 use crate::supervisor::{Membership, Timer};
+use crate::trials::Trials;
 use crate::wasi::Directories;
 use crate::{Error, Stats, Walls};
 
@@ -59,6 +60,7 @@ pub(crate) struct Pool {
     pub(crate) tally: Tally,
     /// Of the first worker.
     walls: OnceLock<Walls>,
+    trials: OnceLock<Arc<Trials>>,
     recipe: Recipe,
     ends: Ends,
     /// The same as in the state; read without its lock.
@@ -152,6 +154,7 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             tally: Tally::default(),
             walls: OnceLock::new(),
+            trials: OnceLock::new(),
             recipe,
             ends: Ends::default(),
             closed: AtomicBool::new(false),
@@ -397,12 +400,7 @@ impl Pool {
 
     /// Looks at the walls of a worker that says that it is ready; the error is why it is refused.
     pub(crate) fn inspect_walls(&self, worker: &Worker) -> Result<(), String> {
-        let walls = Walls::of(
-            worker.pid(),
-            self.recipe.program.path(),
-            self.config.hardening,
-            &self.recipe.directories,
-        );
+        let walls = self.walls_of(worker.pid());
         match walls.breach() {
             Some(breach) => Err(breach),
             None => {
@@ -416,10 +414,27 @@ impl Pool {
     pub(crate) fn walls(&self) -> Walls {
         let known = self.walls.get().cloned();
         // A host has had a worker that was ready, or it would not have been built.
-        known.unwrap_or_else(|| {
-            let program = self.recipe.program.path();
-            Walls::of(0, program, self.config.hardening, &self.recipe.directories)
-        })
+        let walls = known.unwrap_or_else(|| self.walls_of(0));
+        match self.trials.get() {
+            Some(trials) => walls.with(trials),
+            None => walls,
+        }
+    }
+
+    fn walls_of(&self, pid: u32) -> Walls {
+        Walls::of(
+            pid,
+            self.recipe.program.path(),
+            self.config.hardening,
+            &self.recipe.directories,
+            &self.config.required,
+        )
+    }
+
+    /// A probe of the worker program has answered; the error is which required wall does not stand.
+    pub(crate) fn add_trials(&self, trials: Arc<Trials>) -> Result<(), String> {
+        let _ = self.trials.set(trials);
+        self.walls().breach().map_or(Ok(()), Err)
     }
 
     /// It is ready for its first call.

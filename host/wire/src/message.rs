@@ -286,6 +286,36 @@ pub enum WorkerRefusal {
     Setup,
 }
 
+/// A wall that a probe tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Trial {
+    /// Nothing of the application's environment is left.
+    Environment,
+    /// It dies with whoever started it.
+    DeathString,
+    /// Other processes of its user cannot look into it.
+    NotDumpable,
+    /// It can open no file.
+    Landlock,
+    /// A new instance does not hold what an earlier one wrote.
+    ResetProof,
+    /// Nothing is writable and executable, so that what cannot be made so never is.
+    NoNewCode,
+}
+
+/// What a probe process says. It needs to be told nothing.
+///
+/// It is believed: it runs the worker program and has seen no module but its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeMessage {
+    /// A wall was tried; the reason says why it does not stand.
+    Tried(Trial, Option<String>),
+    /// Everything was tried that can be told of. What comes next must end the process: it opens a file.
+    Over,
+    /// It could not be set up or sealed.
+    Refused(String),
+}
+
 /// How a call failed inside the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -16,6 +16,8 @@ pub enum Role {
     Compiler,
     /// Runs guest code, one call at a time.
     Worker,
+    /// Seals itself as a worker does, tries its walls, and ends. It never sees a module that is not its own.
+    Probe,
 }
 
 /// A role and the process that gave it.
@@ -34,6 +36,7 @@ impl Assignment {
         let role = match self.role {
             Role::Compiler => "compiler",
             Role::Worker => "worker",
+            Role::Probe => "probe",
         };
         format!("{role}:{}", self.host)
     }
@@ -45,6 +48,7 @@ impl Assignment {
         let role = match role {
             "compiler" => Role::Compiler,
             "worker" => Role::Worker,
+            "probe" => Role::Probe,
             _ => return None,
         };
         Some(Self {
@@ -60,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_assignment_survives_its_text_form() {
-        for role in [Role::Compiler, Role::Worker] {
+        for role in [Role::Compiler, Role::Worker, Role::Probe] {
             let given = Assignment { role, host: 4711 };
             assert_eq!(
                 Assignment::from_value(given.to_value().as_ref()),

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 
-use crate::{compiler, process, serve};
+use crate::{compiler, probe, process, serve};
 
 /// Run by the C library before `main`. The dynamic loader gives it the program's arguments on glibc and
 /// nothing on musl, so it takes none.
@@ -37,6 +37,7 @@ extern "C" fn take_role() {
     match assignment.role {
         Role::Compiler => compiler::role(assignment),
         Role::Worker => serve::role(assignment),
+        Role::Probe => probe::role(assignment),
     }
 }
 

@@ -3,8 +3,8 @@
 //! the program `stockade-worker`.
 //!
 //! From the bottom up: `config` sets Wasmtime up; [`guest`] loads, instantiates and calls modules, with
-//! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`] and `serve` are the
-//! two roles; [`entry`] takes the role before `main`.
+//! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`], `serve` and `probe`
+//! are the roles; [`entry`] takes the role before `main`.
 //!
 //! This crate is an implementation detail of `stockade`: its API follows that crate's needs.
 
@@ -20,6 +20,8 @@ mod config;
 pub mod entry;
 #[cfg(target_os = "linux")]
 pub mod guest;
+#[cfg(target_os = "linux")]
+mod probe;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]

@@ -43,6 +43,7 @@ fn try_begin(assignment: Assignment) -> Result<(), String> {
     name(match assignment.role {
         Role::Compiler => "stockade-compile",
         Role::Worker => "stockade-worker",
+        Role::Probe => "stockade-probe",
     });
     die_with_host(assignment).map_err(|error| format!("cannot be tied to the host: {error}"))?;
     close_inherited().map_err(|error| format!("cannot close inherited descriptors: {error}"))?;

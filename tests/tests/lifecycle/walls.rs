@@ -1,9 +1,12 @@
-//! What a host sees of its workers' walls.
+//! What a host sees of its workers' walls, and of workers that run into one.
 
-use stockade::{Error, Hardening, Wall, WallState};
-use stockade_tests::{guest, host_of};
+use std::fs;
+use std::path::Path;
 
-use crate::hosts::{hostile, outcome, probe};
+use stockade::{Cause, Error, Exit, Hardening, Host, HostBuilder, Module, Wall, WallState};
+use stockade_tests::{Scratch, guest, host_of, traces};
+
+use crate::hosts::{broken, hostile, outcome, probe};
 
 const SEEN: [Wall; 6] = [
     Wall::NoNewPrivileges,
@@ -14,8 +17,16 @@ const SEEN: [Wall; 6] = [
     Wall::OneThread,
 ];
 
+/// What a kernel does not show of another process.
+const TRIED: [Wall; 4] = [
+    Wall::Environment,
+    Wall::DeathString,
+    Wall::ResetProof,
+    Wall::Landlock,
+];
+
 #[tokio::test]
-async fn the_walls_that_the_kernel_shows_are_verified_and_the_others_are_not() {
+async fn the_walls_that_the_kernel_shows_are_verified_and_the_others_are_tried() {
     for hardening in [Hardening::Default, Hardening::Strict] {
         let host = probe().0.hardening(hardening).build().await.unwrap();
         let walls = host.walls();
@@ -23,8 +34,8 @@ async fn the_walls_that_the_kernel_shows_are_verified_and_the_others_are_not() {
         for wall in SEEN {
             assert_eq!(walls.state(wall), Some(&WallState::Verified), "{wall}");
         }
-        for wall in [Wall::Environment, Wall::DeathString, Wall::ResetProof] {
-            assert_eq!(walls.state(wall), Some(&WallState::Claimed), "{wall}");
+        for wall in TRIED {
+            assert_eq!(walls.state(wall), Some(&WallState::Tried), "{wall}");
         }
         for report in &walls.walls {
             let missing = matches!(report.state, WallState::Missing { .. });
@@ -72,4 +83,110 @@ async fn a_worker_that_claims_walls_that_the_kernel_does_not_show_is_refused_by_
         said.contains("the wall `no new privileges` does not stand"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_wall_that_is_required_by_name_is_there_or_there_is_no_host() {
+    let host = probe()
+        .0
+        .require_wall(Wall::Landlock)
+        .build()
+        .await
+        .unwrap();
+    let walls = host.walls();
+    let landlock = walls.walls.iter().find(|one| one.wall == Wall::Landlock);
+    assert!(landlock.unwrap().required);
+    // Nothing gives a worker one.
+    let error = probe()
+        .0
+        .require_wall(Wall::Cgroup)
+        .build()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains("the wall `cgroup` does not stand"),
+        "{error}"
+    );
+    let error = host_of(guest::probe())
+        .hardening(Hardening::Insecure)
+        .require_wall(Wall::SystemCallFilter)
+        .build()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Config {
+                field: "require_wall",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+const GETCPU: u32 = libc::SYS_getcpu as u32;
+
+fn uneasy(program: &Path) -> HostBuilder {
+    let command = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+    Host::builder(Module::from_wat(command))
+        .worker_program(program)
+        .no_cache()
+        .workers(1)
+}
+
+/// Its allocator does what the filter forbids, for a block as large as what the command is given to read.
+#[tokio::test]
+async fn a_forbidden_system_call_costs_its_call_and_is_named_counted_and_traced() {
+    traces::keep();
+    let host = uneasy(Path::new(env!("CARGO_BIN_EXE_uneasy")))
+        .build()
+        .await
+        .unwrap();
+    let pid = host.stats().workers[0].pid;
+    let call = host.run_command([""; 0]).stdin(vec![0; 33 << 20]);
+    let broken = broken(outcome(call).await);
+    let syscall = Some(GETCPU);
+    assert_eq!(*broken.cause(), Cause::PolicyViolation { syscall });
+    assert_eq!(broken.exit(), Some(Exit::Signal(libc::SIGSYS)));
+    assert_eq!(
+        broken.stderr_tail(),
+        format!("stockade: forbidden system call {GETCPU}\n")
+    );
+    assert_eq!(host.stats().calls.failed.policy_violation, 1);
+    let of_this_worker = traces::with(&format!("pid={pid} "));
+    let traced = of_this_worker
+        .iter()
+        .find(|trace| trace.message.contains("forbidden system call"))
+        .unwrap();
+    assert_eq!(traced.level, tracing::Level::WARN);
+    assert!(
+        traced.fields.contains(&format!("syscall={GETCPU}")),
+        "{traced:?}"
+    );
+    let small = host.run_command([""; 0]).stdin(vec![0; 1 << 10]);
+    assert_eq!(outcome(small).await.unwrap().exit_code, 0);
+}
+
+#[tokio::test]
+async fn a_program_at_odds_with_the_seal_is_found_before_it_has_a_call() {
+    let scratch = Scratch::new();
+    let program = scratch.join("uneasy-early");
+    fs::hard_link(env!("CARGO_BIN_EXE_uneasy"), &program)
+        .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_uneasy"), &program).map(drop))
+        .unwrap();
+    let error = uneasy(&program).build().await.unwrap_err();
+    assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
+    let said = error.to_string();
+    for part in [
+        "uneasy-early",
+        "self-test",
+        &format!("forbidden system call {GETCPU}"),
+        "`worker_program`",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in: {said}");
+    }
 }

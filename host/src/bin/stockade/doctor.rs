@@ -55,6 +55,7 @@ fn walls_or_reason(hardening: Hardening) -> Option<String> {
 fn shown(state: &WallState) -> (&'static str, &str) {
     match state {
         WallState::Verified => ("verified", ""),
+        WallState::Tried => ("tried", ""),
         WallState::Claimed => ("claimed", ""),
         WallState::Missing { reason } => ("missing", reason),
         _ => ("unknown", ""),
@@ -99,7 +100,8 @@ fn as_text(walls: &Walls, strict: Option<&str>) -> String {
     };
     let _ = writeln!(text, "\nHardening::Strict is {strict}");
     text.push_str(
-        "\nverified: read from the kernel about a worker; claimed: the worker builds it, and does not start without it\n",
+        "\nverified: read from the kernel about a worker; tried: a probe of the worker program was refused as it should \
+         be; claimed: there is only the worker's word\n",
     );
     text
 }

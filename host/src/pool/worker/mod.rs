@@ -35,6 +35,7 @@ use super::in_flight::{InFlight, Outcome, Taken};
 use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
+use crate::error::Exit;
 use crate::limiter::Permit;
 use crate::output;
 use crate::process::Process;
@@ -431,6 +432,16 @@ impl Worker {
     pub(crate) fn on_death(self: &Arc<Self>) {
         self.dead.store(true, Ordering::SeqCst);
         let exit = self.process.reap();
+        if exit == Some(Exit::Signal(Exit::SIGSYS)) {
+            // Somebody should look: an innocent guest never does this.
+            tracing::warn!(
+                target: "stockade",
+                worker = self.id,
+                pid = self.pid(),
+                syscall = self.slot.forbidden(),
+                "a worker was killed for a forbidden system call; the number is its own word"
+            );
+        }
         // What it said last says more than how it ended, and the kernel reports the two in any order.
         if self.lock().startup.is_pending() {
             self.on_message();

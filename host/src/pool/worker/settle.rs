@@ -164,6 +164,7 @@ impl Worker {
             (Resolution::Died, last) => Outcome::Died {
                 exit: last.exit(),
                 stderr: stderr + &self.process.stderr_tail(),
+                forbidden: self.slot.forbidden(),
             },
             (Resolution::Lie, LastWord::Lie(lie)) => Outcome::Lie(lie),
             // A reply that says it was stopped, when nobody had stopped it.

@@ -45,6 +45,15 @@ pub(super) fn leave_root(owner: Option<(u32, u32)>) -> Result<()> {
     }
 }
 
+/// Becomes the user that another process is, as far as it may.
+pub(crate) fn follow(uid: u32, gid: u32) -> Result<()> {
+    if geteuid().as_raw() == uid {
+        return Ok(());
+    }
+    set_thread_groups(&[])?;
+    become_user(uid, gid)
+}
+
 fn become_user(uid: u32, gid: u32) -> Result<()> {
     let (gid, uid) = (Gid::from_raw(gid), Uid::from_raw(uid));
     set_thread_res_gid(gid, gid, gid)?;
@@ -52,7 +61,7 @@ fn become_user(uid: u32, gid: u32) -> Result<()> {
 }
 
 /// Gives up every capability, however it was come by.
-pub(super) fn drop_capabilities() -> Result<()> {
+pub(crate) fn drop_capabilities() -> Result<()> {
     clear_ambient_capability_set()?;
     set_capabilities(
         None,

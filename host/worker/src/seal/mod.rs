@@ -12,7 +12,7 @@
 )]
 
 mod filter;
-mod identity;
+pub(crate) mod identity;
 mod landlock;
 mod limits;
 pub mod proof;

@@ -11,6 +11,7 @@ mod worker;
 
 use std::process::ExitCode;
 
+use stockade_wire::message::ProbeMessage;
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 
 /// Does nothing: for behaviours that are over once a process has stalled.
@@ -26,5 +27,8 @@ fn main() -> ExitCode {
     match assignment.role {
         Role::Compiler => compiler::role(),
         Role::Worker => worker::role(),
+        // It has built nothing, and says that everything stands.
+        Role::Probe => sys::tell(&ProbeMessage::Over),
     }
+    ExitCode::SUCCESS
 }
