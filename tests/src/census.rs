@@ -111,6 +111,16 @@ pub fn peak_resident_bytes() -> u64 {
     status_bytes("VmHWM")
 }
 
+/// Forgets the peak so far, and says what is resident now.
+///
+/// # Panics
+/// When the kernel does not let this process.
+#[must_use]
+pub fn forget_peak() -> u64 {
+    fs::write("/proc/self/clear_refs", "5").expect("the kernel forgets");
+    peak_resident_bytes()
+}
+
 /// A size in this process's `/proc/self/status`, in bytes.
 ///
 /// # Panics

@@ -14,4 +14,4 @@ pub use alone::alone;
 pub use census::{Census, census};
 pub use guest::host_of;
 pub use scratch::Scratch;
-pub use wait::{BOUND, eventually, eventually_async};
+pub use wait::{BOUND, eventually, eventually_async, wait_for};

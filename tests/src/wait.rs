@@ -1,5 +1,9 @@
 //! Waiting for what must become true, without a guess at how long it takes.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// How long a promise of liveness may take on a loaded machine before a test calls it broken. Nothing
@@ -37,5 +41,25 @@ pub async fn eventually_async(bound: Duration, mut condition: impl FnMut() -> bo
             "this did not come true within {bound:?}"
         );
         tokio::time::sleep(LOOKS).await;
+    }
+}
+
+/// The outcome of a future on a thread that may wait. No runtime is needed.
+pub fn wait_for<F: IntoFuture>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future.into_future());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
     }
 }

@@ -18,6 +18,14 @@ use crate::text::printable;
 const FUNCTIONS_MAX: u32 = 200_000;
 /// The most locals of one function: compile time grows faster than they do.
 const LOCALS_MAX: u32 = 20_000;
+/// The most imports. Some eighty functions are offered, and a module needs each once.
+const IMPORTS_MAX: u32 = 20_000;
+/// The most exports: a worker keeps some hundred bytes for each.
+const EXPORTS_MAX: u32 = 100_000;
+/// The most globals. Each is state of an instance, which is reset for every call.
+const GLOBALS_MAX: u32 = 100_000;
+/// The most segments of data, and of elements: each is walked when an instance is made.
+const SEGMENTS_MAX: u32 = 20_000;
 /// The most functions that can be called. A description must fit in a host's memory many times over.
 const CALLABLE_MAX: usize = 10_000;
 /// The longest name of anything.
@@ -95,6 +103,15 @@ impl ModuleFacts {
             Payload::FunctionSection(section) => {
                 self.functions = section.count();
                 at_most("functions", section.count(), FUNCTIONS_MAX)?;
+            }
+            Payload::ImportSection(section) => at_most("imports", section.count(), IMPORTS_MAX)?,
+            Payload::ExportSection(section) => at_most("exports", section.count(), EXPORTS_MAX)?,
+            Payload::GlobalSection(section) => at_most("globals", section.count(), GLOBALS_MAX)?,
+            Payload::DataSection(section) => {
+                at_most("data segments", section.count(), SEGMENTS_MAX)?;
+            }
+            Payload::ElementSection(section) => {
+                at_most("element segments", section.count(), SEGMENTS_MAX)?;
             }
             Payload::TableSection(section) => at_most("tables", section.count(), TABLES_MAX)?,
             Payload::MemorySection(section) => {
