@@ -1,7 +1,5 @@
 //! How a hostile guest's call must end, as a word in a table.
 
-use std::fmt::Debug;
-
 use stockade::{Cause, Error, Phase, Trap};
 
 /// The end of a call, or of a build.
@@ -39,12 +37,9 @@ impl Ends {
 
     /// Compares what happened with this.
     #[track_caller]
-    pub(crate) fn check<T: Debug>(self, name: &str, result: Result<T, Error>)
-    where
-        T: Into<i64> + Copy,
-    {
+    pub(crate) fn check(self, name: &str, result: Result<i64, Error>) {
         let fits = match &result {
-            Ok(value) => self == Self::Returns((*value).into()),
+            Ok(value) => self == Self::Returns(*value),
             Err(Error::BrokenWorker(broken)) => self.fits_cause(broken.cause()),
             Err(Error::Timeout {
                 phase: Phase::Running,

@@ -574,7 +574,7 @@ fn attack_with(guest: &Guest, host: &Host) {
         _ => TIMEOUT,
     };
     let result = wait_for(host.call("attack", ()).timeout(timeout));
-    guest.ends.check::<i64>(guest.name, result);
+    guest.ends.check(guest.name, result);
 }
 
 /// One after the other, in a process whose memory nothing else moves.
@@ -593,7 +593,7 @@ fn each_hostile_guest_ends_as_it_should_costs_no_memory_and_leaves_an_innocent_c
                     attack_with(guest, &host);
                     innocent(&host);
                 }
-                Err(error) => guest.ends.check::<i64>(guest.name, Err(error)),
+                Err(error) => guest.ends.check(guest.name, Err(error)),
             }
             let grown = census::peak_resident_bytes().saturating_sub(resident);
             assert!(

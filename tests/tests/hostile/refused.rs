@@ -154,7 +154,7 @@ fn each_module_that_is_too_much_is_refused_by_name_and_moves_no_memory() {
                 Err(error) => error,
             };
             let grown = peak_resident_bytes().saturating_sub(before);
-            Ends::Invalid(says).check::<i64>(name, Err(error));
+            Ends::Invalid(says).check(name, Err(error));
             // A copy of the module that the compiler reads, and no more.
             assert!(grown < 2 * len + (8 << 20), "{name}: {grown} bytes");
         }
