@@ -30,6 +30,35 @@ pub(crate) struct Entry {
     fitting: [OnceLock<TypePair>; FITTING_KEPT],
 }
 
+/// The longest text of a type that is kept, and the most parameters that a function can have.
+const TYPE_BYTES_MAX: usize = 1024;
+const PARAMS_MAX: usize = 1000;
+
+/// The longest documentation that is kept.
+const DOCS_BYTES_MAX: usize = 64 << 10;
+
+/// What is kept of a function's description, whatever a module or its compiler says: types beyond reason are as
+/// good as none.
+fn bounded(function: &FunctionInfo) -> FunctionInfo {
+    let mut info = function.clone();
+    info.docs
+        .truncate(info.docs.floor_char_boundary(DOCS_BYTES_MAX));
+    if let FunctionKind::Work { signature } = &mut info.kind {
+        let too_much = signature.as_ref().is_some_and(|signature| {
+            let params = &signature.params;
+            let texts = params.iter().flat_map(|param| [&param.name, &param.ty]);
+            params.len() > PARAMS_MAX
+                || texts
+                    .chain([&signature.returns])
+                    .any(|text| text.len() > TYPE_BYTES_MAX)
+        });
+        if too_much {
+            *signature = None;
+        }
+    }
+    info
+}
+
 /// Where the compiler keeps the names of a call's argument and result types.
 type TypePair = [usize; 4];
 
@@ -54,7 +83,7 @@ impl Functions {
                 .by_name
                 .insert(function.name.as_str().into(), place);
             functions.entries.push(Entry {
-                info: function.clone(),
+                info: bounded(function),
                 luck: Luck::default(),
                 fitting: Default::default(),
             });

@@ -39,6 +39,8 @@ mod error;
 mod fair;
 mod function;
 mod functions;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod handle;
 mod hold;
 mod host;

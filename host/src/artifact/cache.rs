@@ -248,6 +248,27 @@ fn header(key: &Key, artifact: &Artifact) -> [u8; HEADER] {
     header
 }
 
+/// A file that is what it says, or nothing: as it is, and with a hash that was made to fit, which whoever may
+/// write to the cache can do.
+#[cfg(any(fuzzing, test))]
+pub(super) fn fuzzed(bytes: &[u8]) {
+    let key = Key([7; 32]);
+    assert!(decode(&key, bytes).is_none_or(|read| header(&key, &read) == bytes[..HEADER]));
+    if let Some((code, info)) = bytes.split_at_checked(bytes.len() / 2) {
+        let artifact = Artifact {
+            code: code.to_vec(),
+            info: info.to_vec(),
+        };
+        let mut file = header(&key, &artifact).to_vec();
+        file.extend(bytes);
+        assert!(decode(&key, &file) == Some(artifact));
+        // One bit more or less and it is another file.
+        let at = bytes.first().map_or(0, |byte| usize::from(*byte)) % file.len();
+        file[at] ^= 1;
+        assert!(decode(&key, &file).is_none());
+    }
+}
+
 fn decode(key: &Key, bytes: &[u8]) -> Option<Artifact> {
     let (found, content) = bytes.split_at_checked(HEADER)?;
     let length = |at: usize| u64::from_le_bytes(found[at..at + 8].try_into().expect("eight bytes"));

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use stockade_wire::message::{self, CompileRefusal, CompilerMessage, CompilerSetup};
+use stockade_wire::module_info::INFO_BYTES_MAX;
 use stockade_wire::role::Role;
 use stockade_wire::sys::{memfd, packet};
 
@@ -81,6 +82,11 @@ pub(super) fn compile(
     let end = end.ok_or_else(|| Error::Compile {
         reason: format!("the artifact exceeds {limit} bytes"),
     })?;
+    if info > INFO_BYTES_MAX as u64 {
+        return Err(Error::Compile {
+            reason: format!("the module's description exceeds {INFO_BYTES_MAX} bytes"),
+        });
+    }
     let mut bytes = vec![0; end as usize];
     read_at(&file, &mut bytes).map_err(|error| Error::Compile {
         reason: format!("the artifact cannot be read: {error}"),

@@ -40,6 +40,12 @@ pub(crate) enum Origin {
     Compiler,
 }
 
+/// Reads a file of the cache, for fuzzers.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzzed(bytes: &[u8]) {
+    cache::fuzzed(bytes);
+}
+
 /// From the cache if it is there, else compiled and kept there.
 pub(crate) fn obtain(
     supervisor: &Membership,

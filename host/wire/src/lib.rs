@@ -10,6 +10,8 @@
 //!
 //! This crate is an implementation detail of `stockade`: its API follows that crate's needs.
 
+#[cfg(all(target_os = "linux", any(fuzzing, test)))]
+pub mod fuzzing;
 #[cfg(target_os = "linux")]
 pub mod message;
 #[cfg(target_os = "linux")]

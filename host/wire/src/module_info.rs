@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The longest description, as JSON. A host decodes it into some ten times as much memory.
+pub const INFO_BYTES_MAX: usize = 8 << 20;
+
 /// The description of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleInfo {

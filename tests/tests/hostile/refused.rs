@@ -128,6 +128,18 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
             "1025 bytes",
         ),
         (
+            "a description beyond reason",
+            module(format!(
+                r#"(@custom "stockade" "{{\22abi\22:1,\22functions\22:[{{\22name\22:\22f\22,\22docs\22:\22{}\22}}]}}")
+                (memory (export "memory") 1)
+                (func (export "stockade_alloc") (param i32) (result i32) unreachable)
+                (func (export "stockade_free") (param i32 i32))
+                (func (export "stockade:f") (param i32 i32) (result i64) unreachable)"#,
+                repeat("d", 9 << 20)
+            )),
+            "the description of its functions",
+        ),
+        (
             "one name twice",
             module("(func $f) (export \"f\" (func $f)) (export \"f\" (func $f))".to_owned()),
             "not valid",

@@ -126,4 +126,15 @@ mod tests {
                 .contains("version 2")
         );
     }
+
+    #[test]
+    fn what_fuzzers_found_does_no_harm() {
+        let corpus =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/metadata");
+        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
+        assert!(files.len() >= 10);
+        for file in files {
+            let _ = Metadata::default().read(&std::fs::read(file.unwrap().path()).unwrap());
+        }
+    }
 }

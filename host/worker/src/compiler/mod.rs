@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use stockade_wire::message::{CompileRefusal, CompilerMessage, CompilerSetup, Seal, StopBy};
+use stockade_wire::module_info::INFO_BYTES_MAX;
 use stockade_wire::role::Assignment;
 use wasmtime::Engine;
 
@@ -86,6 +87,14 @@ fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
     let compiled = compile_with(&engine, &bytes)?;
     let code = compiled.code();
     let info = serde_json::to_vec(compiled.info()).map_err(setup)?;
+    if info.len() > INFO_BYTES_MAX {
+        let message = format!(
+            "the description of its functions, with their documentation, has {} bytes, more than the \
+             {INFO_BYTES_MAX} that are accepted",
+            info.len()
+        );
+        return Err((CompileRefusal::Invalid, message));
+    }
     write(artifact, code, 0)
         .and_then(|()| write(artifact, &info, code.len() as u64))
         .map_err(|error| setup(format!("cannot write the artifact: {error}")))?;

@@ -1,0 +1,204 @@
+//! Modules that nobody wrote, through the whole pool: compiled, served, every export called.
+//!
+//! `stockade-fuzz-modules WORKER SEED COUNT [KEEP]`: the program of workers (`target/debug/stockade-worker`), the
+//! first seed, how many modules, and a directory for some of them. Each module may be refused, trap, or run out of
+//! time or memory. Its compiler and its workers may not die, and the pool must answer an innocent call after it.
+//!
+//! In a workspace of its own, because wasm-smith switches features of Wasmtime's dependencies on.
+
+use std::fs;
+use std::future::IntoFuture;
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use arbitrary::Unstructured;
+use stockade::{Cause, Error, Host, Limits, Module, State};
+use wasm_smith::Config;
+
+const TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How much of a seed's randomness a module is made of.
+const BYTES: usize = 4096;
+
+/// What a module became.
+#[derive(Debug, Default)]
+struct Tally {
+    invalid: u64,
+    never_started: u64,
+    calls: u64,
+    values: u64,
+    traps: u64,
+    timeouts: u64,
+    other_failures: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let numbers = |at: usize| arguments.get(at).and_then(|text| text.parse().ok());
+    let (Some(worker), Some(seed), Some(count)) = (arguments.first(), numbers(1), numbers(2))
+    else {
+        eprintln!("usage: stockade-fuzz-modules WORKER SEED COUNT [KEEP]");
+        return ExitCode::from(2);
+    };
+    match run(
+        Path::new(worker),
+        seed..seed + count,
+        arguments.get(3).map(Path::new),
+    ) {
+        Ok(tally) => {
+            println!("{tally:?}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(worker: &Path, seeds: std::ops::Range<u64>, keep: Option<&Path>) -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    let other = host(
+        worker,
+        Module::from_wat(r#"(module (func (export "f") (result i32) (i32.const 42)))"#),
+    )
+    .map_err(|error| error.to_string())?;
+    for seed in seeds {
+        let module = module(seed);
+        if let Some(dir) = keep {
+            fs::write(dir.join(format!("{seed}.wasm")), &module)
+                .map_err(|error| error.to_string())?;
+        }
+        try_module(worker, module, &mut tally)
+            .map_err(|reason| format!("seed {seed}: {reason}"))?;
+        match wait_for(other.run_sync::<_, _, i32>("f", ())) {
+            Ok(42) => {}
+            unexpected => return Err(format!("seed {seed}: afterwards: {unexpected:?}")),
+        }
+    }
+    Ok(tally)
+}
+
+/// The same module for the same seed.
+fn module(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let bytes: Vec<u8> = (0..BYTES / 8)
+        .flat_map(|_| next(&mut state).to_le_bytes())
+        .collect();
+    let mut config = Config {
+        max_imports: 0,
+        min_funcs: 1,
+        min_exports: 1,
+        export_everything: seed.is_multiple_of(2),
+        max_memories: 1,
+        max_tables: 4,
+        max_instructions: 400,
+        allow_start_export: seed.is_multiple_of(5),
+        // Every eighth may use what workers do not offer, and is refused.
+        gc_enabled: false,
+        reference_types_enabled: seed.is_multiple_of(4),
+        multi_value_enabled: seed.is_multiple_of(3),
+        simd_enabled: seed.is_multiple_of(2),
+        max_type_size: 20,
+        exceptions_enabled: false,
+        threads_enabled: seed.is_multiple_of(8),
+        memory64_enabled: false,
+        wide_arithmetic_enabled: false,
+        ..Config::default()
+    };
+    config.memory_max_size_required = seed.is_multiple_of(3);
+    wasm_smith::Module::new(config, &mut Unstructured::new(&bytes))
+        .map(|module| module.to_bytes())
+        .unwrap_or_default()
+}
+
+/// SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn host(worker: &Path, module: Module) -> Result<Host, Error> {
+    Host::builder(module)
+        .worker_program(worker)
+        .no_cache()
+        .workers(1)
+        .state(State::Keep)
+        .limits(Limits {
+            memory_bytes: 64 << 20,
+            ..Limits::default()
+        })
+        .spawn_timeout(Duration::from_secs(2))
+        .interrupt_grace(Duration::from_secs(5))
+        .build_blocking()
+}
+
+fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), String> {
+    let host = match host(worker, Module::from_bytes(module)) {
+        Ok(host) => host,
+        Err(Error::InvalidModule { .. }) => {
+            tally.invalid += 1;
+            return Ok(());
+        }
+        Err(Error::Init { .. }) => {
+            tally.never_started += 1;
+            return Ok(());
+        }
+        Err(error) => return Err(format!("it was not built: {error}")),
+    };
+    for function in host.functions() {
+        tally.calls += 1;
+        // Most want arguments, and say so; what it returns is nobody's concern.
+        let call = host.call(function.name.as_str(), ()).timeout(TIMEOUT);
+        match wait_for(call) {
+            Ok(()) => tally.values += 1,
+            Err(Error::Timeout { .. }) => tally.timeouts += 1,
+            Err(Error::BrokenWorker(broken)) => {
+                let of_the_guest = matches!(
+                    broken.cause(),
+                    Cause::Trap(_) | Cause::StackOverflow | Cause::OutOfMemory { .. }
+                );
+                if !of_the_guest || broken.process_died() {
+                    return Err(format!("{}: {broken}", function.name));
+                }
+                tally.traps += 1;
+            }
+            Err(
+                Error::EncodeArgs { .. } | Error::Signature { .. } | Error::DecodeResult { .. },
+            ) => tally.other_failures += 1,
+            Err(error) => return Err(format!("{}: {error}", function.name)),
+        }
+    }
+    let died = host.stats().worker_counts.died;
+    if died > 0 {
+        return Err(format!("{died} workers died"));
+    }
+    Ok(())
+}
+
+fn wait_for<F: IntoFuture>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future.into_future());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
