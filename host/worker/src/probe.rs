@@ -17,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use stockade_wire::message::{ProbeMessage, StopBy, Trial, WasiSetup};
 use stockade_wire::role::{Assignment, Role, VARIABLE};
@@ -292,8 +293,11 @@ fn end(failed: bool) -> ! {
 }
 
 fn wait(pid: libc::pid_t) -> io::Result<()> {
-    waitpid(Pid::from_raw(pid), WaitOptions::empty())?;
-    Ok(())
+    match waitpid(Pid::from_raw(pid), WaitOptions::empty()) {
+        // An application that ignores SIGCHLD has the kernel wait for our children, too.
+        Ok(_) | Err(Errno::CHILD) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

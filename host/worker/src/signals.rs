@@ -90,16 +90,23 @@ pub(crate) fn tell_forbidden_calls(slot: &'static WorkerSlot) {
 extern "C" fn forbidden(_signal: c_int, info: *const libc::siginfo_t, _context: *mut c_void) {
     /// Where the kernel puts the number: behind three integers, padding and the address of the call.
     const NUMBER: usize = 24;
+    /// `SYS_SECCOMP`: it comes from a filter, and not from another process.
+    const FROM_FILTER: c_int = 1;
     // SAFETY: with `SA_SIGINFO` the kernel passes a whole record, which is longer.
-    let number = unsafe { info.cast::<u8>().add(NUMBER).cast::<u32>().read() };
-    let slot = SLOT.load(Ordering::Acquire);
-    if !slot.is_null() {
-        // SAFETY: only `tell_forbidden_calls` stores a pointer, from a reference that never ends.
-        unsafe { (*slot).note_forbidden(number) };
+    let (code, number) = unsafe {
+        let number = info.cast::<u8>().add(NUMBER).cast::<u32>();
+        ((*info).si_code, number.read())
+    };
+    if code == FROM_FILTER {
+        let slot = SLOT.load(Ordering::Acquire);
+        if !slot.is_null() {
+            // SAFETY: only `tell_forbidden_calls` stores a pointer, from a reference that never ends.
+            unsafe { (*slot).note_forbidden(number) };
+        }
+        let line = Line::forbidden(number);
+        // SAFETY: the bytes are those of a live array. Nobody waits for the pipe: it never blocks.
+        unsafe { libc::write(2, line.bytes.as_ptr().cast(), line.len) };
     }
-    let line = Line::forbidden(number);
-    // SAFETY: the bytes are those of a live array. Nobody waits for the pipe: it never blocks.
-    unsafe { libc::write(2, line.bytes.as_ptr().cast(), line.len) };
     // No table has this call, and while its signal is being handled the kernel ends the process for another
     // one with that very signal. Without a filter it would do nothing: the magic numbers are wrong.
     // SAFETY: it cannot succeed.
