@@ -7,6 +7,7 @@ mod latency;
 mod payload;
 mod start;
 mod throughput;
+mod walls;
 
 use anyhow::Result;
 
@@ -56,5 +57,10 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "density",
         about: "what an idle worker costs",
         run: density::run,
+    },
+    Suite {
+        name: "walls",
+        about: "what hardening costs, next to none",
+        run: walls::run,
     },
 ];

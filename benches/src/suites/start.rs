@@ -26,7 +26,9 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
 
     let mut host_cold = Side::new(Size::new(0, 1), |block| hosts(&runtime, cold, block));
     let mut host_cached = Side::new(Size::new(1, 4), |block| hosts(&runtime, cached, block));
-    let mut worker_spawn = Side::new(Size::new(1, 5), |block| workers(&runtime, &pool, block));
+    let mut worker_spawn = Side::new(Size::new(1, 5), |block| {
+        replaced_workers(&runtime, &pool, block)
+    });
     let mut bin_true = Side::new(Size::new(1, 5), spawn_true::block);
     interleave(
         if quick { 12 } else { 50 },
@@ -71,7 +73,12 @@ fn hosts(
     Ok(())
 }
 
-fn workers(runtime: &Runtime, host: &Host, block: &mut Block<'_>) -> Result<()> {
+/// First calls of workers whose predecessor has been killed, of a pool of one.
+pub(super) fn replaced_workers(
+    runtime: &Runtime,
+    host: &Host,
+    block: &mut Block<'_>,
+) -> Result<()> {
     for _ in 0..block.calls() {
         runtime.block_on(kill_worker(host))?;
         let start = Instant::now();

@@ -4,7 +4,7 @@
 use rustix::io::pwrite;
 
 use crate::message::{self, CompilerMessage, Failure, ProbeMessage, WorkerMessage};
-use crate::slot::{Geometry, HostSlot, Seen};
+use crate::slot::{Geometry, HostSlot, Seen, SeenEvent};
 
 /// Messages from processes that are not trusted.
 pub fn messages(bytes: &[u8]) {
@@ -26,6 +26,13 @@ pub fn slot(bytes: &[u8]) {
     pwrite(&reply, &bytes[..len], 0).expect("the slot is ours");
     for id in [1, 2, u64::MAX] {
         let _ = slot.accepted(id);
+        for answered in [0, 1, u32::MAX] {
+            if let SeenEvent::Event(head) = slot.look_for_event(id, answered) {
+                let event = slot.read_event(head);
+                assert_eq!(event.len(), head.len());
+                let _ = message::split_host_call(&event);
+            }
+        }
         if let Seen::Reply(head) = slot.look(id) {
             let mut payload = Vec::new();
             slot.read(head, &mut payload);
@@ -33,7 +40,14 @@ pub fn slot(bytes: &[u8]) {
             let _ = message::decode::<Failure>(&payload);
         }
     }
-    let _ = (slot.forbidden(), slot.output_totals());
+    let _ = (slot.forbidden(), slot.output_totals(), slot.progress());
+    for read in [0, 64, geometry.ring_bytes()] {
+        let log = slot.log(read);
+        assert!(log.read <= geometry.ring_bytes());
+        let texts: usize = log.records.iter().map(|record| record.text.len()).sum();
+        // What is no UTF-8 grows to three bytes.
+        assert!(texts <= 3 * geometry.ring_bytes());
+    }
     for stream in 0..2 {
         assert!(slot.output(stream).tail.len() <= geometry.ring_bytes());
     }

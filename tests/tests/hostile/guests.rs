@@ -119,6 +119,24 @@ fn endless() -> Vec<Guest> {
             TimesOut,
         ),
         guest_of(
+            "log-for-ever",
+            forever("(call $log (i32.const 3) (i32.const 0) (i32.const 1000))"),
+            TimesOut,
+        ),
+        guest_of(
+            "emit-to-nobody-for-ever",
+            forever("(call $emit (i32.const 0) (i32.const 1000))"),
+            TimesOut,
+        ),
+        guest_of(
+            "call-the-host-for-ever",
+            with_alloc(
+                "(i32.const 1024)",
+                "(loop $l (drop (call $call (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1))) (br $l)) (i64.const 0)",
+            ),
+            TimesOut,
+        ),
+        guest_of(
             "ask-for-memory-for-ever",
             forever("(drop (memory.grow (i32.const 65536)))"),
             TimesOut,
@@ -450,6 +468,67 @@ fn abi() -> Vec<Guest> {
     ]
 }
 
+/// What guests ask of the host while they work.
+fn talk() -> Vec<Guest> {
+    let outside = BreaksRules("outside the memory");
+    vec![
+        guest_of("log-from-outside-memory", attack("(call $log (i32.const 1) (i32.const -1) (i32.const 2))"), outside),
+        guest_of("emit-from-outside-memory", attack("(call $emit (i32.const 131071) (i32.const 2))"), outside),
+        guest_of(
+            "call-a-name-outside-memory",
+            attack("(drop (call $call (i32.const -1) (i32.const -1) (i32.const 0) (i32.const 0)))"),
+            outside,
+        ),
+        guest_of(
+            "call-with-arguments-outside-memory",
+            attack("(drop (call $call (i32.const 0) (i32.const 1) (i32.const 0) (i32.const -1)))"),
+            outside,
+        ),
+        guest_of(
+            "call-the-host-without-an-allocator",
+            attack("(drop (call $call (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1)))"),
+            BreaksRules("stockade_alloc"),
+        ),
+        guest_of(
+            "call-the-host-with-too-much",
+            module(
+                r#"(memory (export "memory") 64) (func (export "attack") (result i64)
+                (call $call (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 4000000)))"#,
+            ),
+            TooLarge,
+        ),
+        guest_of(
+            "put-the-hosts-answer-outside-memory",
+            with_alloc(
+                "(if (result i32) (i32.eq (local.get 0) (i32.const 1)) (then (i32.const 64)) (else (i32.const -1)))",
+                "(call $call (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))",
+            ),
+            outside,
+        ),
+        guest_of(
+            "call-the-host-while-it-makes-room-for-an-answer",
+            with_alloc(
+                "(drop (call $call (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))) (i32.const 64)",
+                "(i64.const 0)",
+            ),
+            StackOverflow,
+        ),
+        guest_of(
+            "more-progress-than-work",
+            number("(call $progress (i64.const -1) (i64.const 0)) (i64.const 3)"),
+            Returns(3),
+        ),
+        guest_of(
+            "log-control-characters",
+            number(
+                "(i32.store (i32.const 0) (i32.const 0x6d315b1b)) (call $log (i32.const 99) (i32.const 0) (i32.const 4))
+                (i64.const 4)",
+            ),
+            Returns(4),
+        ),
+    ]
+}
+
 fn wasi() -> Vec<Guest> {
     let call = |name, call: &str, returns| {
         guest_of(
@@ -543,10 +622,18 @@ fn wasi() -> Vec<Guest> {
 }
 
 fn corpus() -> Vec<Guest> {
-    [endless(), memory(), stacks(), traps(), abi(), wasi()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        endless(),
+        memory(),
+        stacks(),
+        traps(),
+        abi(),
+        talk(),
+        wasi(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn builder(guest: &Guest) -> HostBuilder {
@@ -623,7 +710,7 @@ fn each_endless_guest_is_stopped_by_a_kill_too() {
 
 #[test]
 fn a_guest_that_keeps_its_state_keeps_no_harm() {
-    for guest in [traps(), abi(), wasi()].into_iter().flatten() {
+    for guest in [traps(), abi(), talk(), wasi()].into_iter().flatten() {
         let host = builder(&guest).state(State::Keep).build_blocking().unwrap();
         for _ in 0..3 {
             attack_with(&guest, &host);

@@ -16,6 +16,10 @@ pub(crate) fn module(hostile: &str) -> String {
             (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "sock_accept" (func $sock_accept (param i32 i32 i32) (result i32)))
         (import "stockade" "panic" (func $panic (param i32 i32)))
+        (import "stockade" "log" (func $log (param i32 i32 i32)))
+        (import "stockade" "progress" (func $progress (param i64 i64)))
+        (import "stockade" "emit" (func $emit (param i32 i32)))
+        (import "stockade" "call" (func $call (param i32 i32 i32 i32) (result i64)))
         {MEMORY_OR_NONE}
         (func (export "innocent") (result i64) (i64.const 42))
         {hostile})"#,
