@@ -107,6 +107,21 @@ async fn a_forbidden_system_call_is_told_from_other_deaths() {
     innocent(&host).await;
 }
 
+/// The number is the worker's word, and only the kernel's signal makes it one that is worth a report.
+#[tokio::test]
+async fn a_claim_of_a_forbidden_system_call_is_no_more_than_a_number() {
+    let host = hostile_host("sys-with-a-number@1").await;
+    let died = broken(say(&host).await);
+    let syscall = Some(u32::MAX - 1);
+    assert_eq!(*died.cause(), Cause::PolicyViolation { syscall });
+    innocent(&host).await;
+    let host = hostile_host("a-number-without-sys@1").await;
+    let died = broken(say(&host).await);
+    assert_eq!(*died.cause(), Cause::Died);
+    assert_eq!(died.exit(), Some(Exit::Code(3)));
+    innocent(&host).await;
+}
+
 #[tokio::test]
 async fn a_complete_reply_beats_the_death_of_its_worker() {
     let host = hostile_host("reply-and-exit").await;

@@ -19,6 +19,7 @@ const LEN: usize = 12;
 const OUTPUT: usize = 16;
 const ACCEPTED: usize = 128;
 const OUTPUT_TOTALS: [usize; 2] = [384, 392];
+const FORBIDDEN: usize = 448;
 const EVENT: usize = 512;
 const EVENT_KIND: usize = 520;
 const EVENT_LEN: usize = 524;
@@ -128,6 +129,11 @@ impl Slot {
         self.reply.store_u64(ID, id);
         fence(Ordering::SeqCst);
         self.ring();
+    }
+
+    /// A forbidden system call that was never made.
+    pub(crate) fn claim_forbidden(&self, number: u32) {
+        self.reply.store_u32(FORBIDDEN, number.wrapping_add(1));
     }
 
     /// The head of an event, as given.

@@ -261,6 +261,14 @@ fn lie_accepted(what: &str, slot: &Slot, request: Request) {
         "kill-accepted" => sys::suffer(Signal::KILL),
         "segv-accepted" => sys::suffer(Signal::SEGV),
         "sys-accepted" => sys::suffer(Signal::SYS),
+        "sys-with-a-number" => {
+            slot.claim_forbidden(u32::MAX - 1);
+            sys::suffer(Signal::SYS);
+        }
+        "a-number-without-sys" => {
+            slot.claim_forbidden(257);
+            process::exit(3);
+        }
         "abort-accepted" => process::abort(),
         "flood-stderr" => {
             for _ in 0..10_000 {
