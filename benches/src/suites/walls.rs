@@ -15,7 +15,7 @@ const SMALL: Size = Size::new(20, 200);
 const STARTS: Size = Size::new(1, 5);
 
 pub(crate) fn run(quick: bool) -> Result<Outcome> {
-    let runtime = guests::current_thread()?;
+    let runtime = &guests::current_thread()?;
     let both = |build: &dyn Fn(Hardening) -> Result<Host>| {
         Ok::<_, anyhow::Error>((build(Hardening::Default)?, build(Hardening::Insecure)?))
     };
@@ -36,7 +36,11 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let (fresh, fresh_insecure) = both(&fresh)?;
     let (starting, starting_insecure) = both(&starting)?;
 
-    let calls = |host| Side::new(SMALL, |block: &mut Block<'_>| calls(&runtime, host, block));
+    let calls = |host| {
+        Side::new(SMALL, move |block: &mut Block<'_>| {
+            calls(runtime, host, block)
+        })
+    };
     let mut call = calls(&kept);
     let mut call_insecure = calls(&kept_insecure);
     let mut call_fresh = calls(&fresh);
@@ -51,8 +55,8 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         ],
     )?;
     let starts = |host| {
-        Side::new(STARTS, |block: &mut Block<'_>| {
-            replaced_workers(&runtime, host, block)
+        Side::new(STARTS, move |block: &mut Block<'_>| {
+            replaced_workers(runtime, host, block)
         })
     };
     let mut start = starts(&starting);
