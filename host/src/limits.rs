@@ -158,7 +158,8 @@ pub enum Hardening {
     /// up is an error of [`crate::HostBuilder::build`], never a silent lack.
     #[default]
     Default,
-    /// The same, and the kernel must have Landlock.
+    /// The same, and the kernel must have Landlock. Others are required by name, see
+    /// [`crate::HostBuilder::require_wall`].
     Strict,
     /// Only the WebAssembly sandbox and the process border: for systems without seccomp, and for debugging
     /// workers. An escaped guest has the server's rights. Said once, as a warning, through `tracing`.
