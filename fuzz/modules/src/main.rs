@@ -17,10 +17,15 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use arbitrary::Unstructured;
+use serde::de::IgnoredAny;
+use serde::ser::{Serialize, SerializeTuple, Serializer};
 use stockade::{Cause, Error, Host, Limits, Module, State};
 use wasm_smith::Config;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
+
+/// What a module may use, and at most asks for at its start.
+const MEMORY_BYTES: u64 = 64 << 20;
 
 /// How much of a seed's randomness a module is made of.
 const BYTES: usize = 4096;
@@ -98,15 +103,17 @@ fn module(seed: u64) -> Vec<u8> {
         max_memories: 1,
         max_tables: 4,
         max_instructions: 400,
-        allow_start_export: seed.is_multiple_of(5),
-        // Every eighth may use what workers do not offer, and is refused.
+        allow_start_export: seed.is_multiple_of(10),
+        max_memory32_bytes: MEMORY_BYTES,
+        max_table_elements: 1000,
+        // Some may use what workers do not offer, and is refused.
         gc_enabled: false,
-        reference_types_enabled: seed.is_multiple_of(4),
+        reference_types_enabled: seed.is_multiple_of(16),
         multi_value_enabled: seed.is_multiple_of(3),
         simd_enabled: seed.is_multiple_of(2),
         max_type_size: 20,
         exceptions_enabled: false,
-        threads_enabled: seed.is_multiple_of(8),
+        threads_enabled: seed.is_multiple_of(32),
         memory64_enabled: false,
         wide_arithmetic_enabled: false,
         ..Config::default()
@@ -133,10 +140,10 @@ fn host(worker: &Path, module: Module) -> Result<Host, Error> {
         .workers(1)
         .state(State::Keep)
         .limits(Limits {
-            memory_bytes: 64 << 20,
+            memory_bytes: MEMORY_BYTES as usize,
             ..Limits::default()
         })
-        .spawn_timeout(Duration::from_secs(2))
+        .spawn_timeout(Duration::from_secs(5))
         .interrupt_grace(Duration::from_secs(5))
         .build_blocking()
 }
@@ -156,10 +163,17 @@ fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), S
     };
     for function in host.functions() {
         tally.calls += 1;
-        // Most want arguments, and say so; what it returns is nobody's concern.
-        let call = host.call(function.name.as_str(), ()).timeout(TIMEOUT);
+        let types = function.parameters.unwrap_or_default();
+        let arguments = Arguments {
+            types: types.into_iter().map(|parameter| parameter.ty).collect(),
+            seed: tally.calls,
+        };
+        let call = host
+            .call(function.name.as_str(), arguments)
+            .timeout(TIMEOUT);
         match wait_for(call) {
-            Ok(()) => tally.values += 1,
+            // Whatever it is.
+            Ok(IgnoredAny) => tally.values += 1,
             Err(Error::Timeout { .. }) => tally.timeouts += 1,
             Err(Error::BrokenWorker(broken)) => {
                 let of_the_guest = matches!(
@@ -182,6 +196,34 @@ fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), S
         return Err(format!("{died} workers died"));
     }
     Ok(())
+}
+
+/// Numbers of these types.
+struct Arguments {
+    types: Vec<String>,
+    seed: u64,
+}
+
+impl Serialize for Arguments {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const EDGES: [i64; 8] = [0, 1, -1, 65_535, 65_536, i32::MIN as i64, i64::MIN, 7];
+        let mut state = self.seed;
+        let mut tuple = serializer.serialize_tuple(self.types.len())?;
+        for ty in &self.types {
+            let word = next(&mut state);
+            let number = match word % 3 {
+                0 => next(&mut state).cast_signed(),
+                _ => EDGES[(word / 3 % 8) as usize],
+            };
+            match ty.as_str() {
+                "i32" => tuple.serialize_element(&(number as i32))?,
+                "i64" => tuple.serialize_element(&number)?,
+                "f32" => tuple.serialize_element(&(number as f32))?,
+                _ => tuple.serialize_element(&(number as f64))?,
+            }
+        }
+        tuple.end()
+    }
 }
 
 fn wait_for<F: IntoFuture>(future: F) -> F::Output {
