@@ -13,6 +13,7 @@ use stockade_wire::sys::{memfd, packet};
 use super::{Artifact, Order};
 use crate::Error;
 use crate::clock::after;
+use crate::error::{Exit, Shown};
 use crate::process::Process;
 use crate::supervisor::Membership;
 
@@ -133,6 +134,15 @@ impl Conversation<'_> {
         } else {
             format!("; it said: {}", stderr.trim())
         };
+        if exit == Some(Exit::Signal(Exit::SIGSYS)) {
+            // An allocator at odds with the seal, or a module that has taken its compiler over.
+            tracing::warn!(
+                target: "stockade",
+                pid = self.process.pid,
+                said = %Shown(said.trim_start_matches("; ")),
+                "a compiler was killed for a forbidden system call"
+            );
+        }
         match setting {
             "spawn_timeout" => {
                 let program = self.order.program.shown();

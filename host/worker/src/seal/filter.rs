@@ -132,6 +132,11 @@ fn common() -> Vec<Rule> {
             &[],
             "whoever polls lets others have the CPU",
         ),
+        rule(
+            libc::SYS_prctl,
+            &[Int(0, libc::PR_SET_VMA as u32)],
+            "mimalloc labels its memory for /proc; nothing else of prctl(2) is allowed",
+        ),
         rule(libc::SYS_exit, &[], "the end"),
         rule(libc::SYS_exit_group, &[], "the end"),
         rule(
@@ -312,6 +317,8 @@ mod tests {
         }
     }
 
+    const LABEL: u32 = libc::PR_SET_VMA as u32;
+
     #[test]
     fn no_row_makes_memory_executable_or_a_descriptor() {
         for rules in tables() {
@@ -330,7 +337,6 @@ mod tests {
                 libc::SYS_clone3,
                 libc::SYS_execve,
                 libc::SYS_dup,
-                libc::SYS_prctl,
                 libc::SYS_kill,
                 libc::SYS_ptrace,
                 libc::SYS_memfd_create,
@@ -343,6 +349,10 @@ mod tests {
             let has_files = rules.iter().any(|rule| rule.call == libc::SYS_pread64);
             let has = |call| rules.iter().any(|rule| rule.call == call);
             assert!(of_files.into_iter().all(|call| has(call) == has_files));
+            // The death signal, capabilities and dumpability are prctl's, too.
+            for rule in rules.iter().filter(|rule| rule.call == libc::SYS_prctl) {
+                assert!(matches!(rule.checks[..], [Check::Int(0, LABEL)]));
+            }
         }
     }
 

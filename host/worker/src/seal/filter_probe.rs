@@ -218,6 +218,7 @@ const NEEDED: &[Call] = &[
     (libc::SYS_clock_gettime, [0; 6]),
     (libc::SYS_restart_syscall, [0; 6]),
     (libc::SYS_sched_yield, [0; 6]),
+    (libc::SYS_prctl, [libc::PR_SET_VMA as c_long, 0, 0, 0, 0, 0]),
     (libc::SYS_exit, [0; 6]),
     (libc::SYS_exit_group, [0; 6]),
     (libc::SYS_sendmsg, [0; 6]),

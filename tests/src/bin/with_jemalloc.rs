@@ -1,0 +1,10 @@
+//! A worker program on jemalloc, as many a server is.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    stockade_worker::entry::main()
+}

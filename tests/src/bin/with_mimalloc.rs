@@ -1,0 +1,10 @@
+//! A worker program on mimalloc, as many a server is.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    stockade_worker::entry::main()
+}
