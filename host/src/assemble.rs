@@ -112,17 +112,16 @@ fn build(module: &Module, config: &Config) -> Result<Host, Error> {
 
 /// A host with a worker, about whose program nothing has been found out yet.
 fn build_unprobed(parts: &Parts, config: &Config) -> Result<Host, Error> {
-    let Parts { setup, program, .. } = parts;
     let order = parts.order(config);
     let supervisor = Membership::enter()?;
     let (made, _) = artifact::obtain(&supervisor, &order, &config.cache)?;
-    match start(config, supervisor, &parts, &made) {
+    match start(config, supervisor, parts, &made) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.
             tracing::warn!(target: "stockade", reason = %Shown(&reason), "a cached artifact was refused; compiling again");
             let supervisor = Membership::enter()?;
             let made = artifact::renew(&supervisor, &order, &config.cache)?;
-            Ok(start(config, supervisor, &parts, &made)?)
+            Ok(start(config, supervisor, parts, &made)?)
         }
         other => Ok(other?),
     }

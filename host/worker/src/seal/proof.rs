@@ -115,13 +115,7 @@ pub fn seal_worker(host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
     signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
     // Dropping it would unmap what a worker keeps.
     std::mem::forget(runtime);
-    let sealing = Sealing::worker(
-        worker_of(host),
-        LIMITS,
-        eventfd,
-        None,
-        Landlock::Required,
-    );
+    let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, None, Landlock::Required);
     wasmtime::Engine::tls_eager_initialize();
     sealing
         .and_then(Sealing::finish)
