@@ -55,6 +55,10 @@
 //!
 //! By default every call sees a pristine instance of the module. A host that asks for `State::Keep`
 //! lets statics live from one call to the next. Static constructors run once per instance.
+//!
+//! What takes long to prepare is prepared once, when the module is compiled, by a function that
+//! carries [`#[init]`](init): every instance begins with what that left. With `State::Keep` a function
+//! that carries [`#[retire]`](retire) says when its worker has served long enough.
 
 mod borrowed;
 mod bytes;
@@ -70,6 +74,80 @@ mod panic;
 
 pub use crate::bytes::Bytes;
 pub use crate::host::{HostCallError, Level, emit, host_call, log, progress};
+/// Makes a function run once, when a host compiles the module, so that no call has to wait for it.
+///
+/// ```
+/// use std::sync::OnceLock;
+///
+/// use stockade_guest::{init, work};
+///
+/// static PRIMES: OnceLock<Vec<u32>> = OnceLock::new();
+///
+/// #[init]
+/// fn prepare() {
+///     let is_prime = |n: &u32| (2..*n).all(|d| n % d != 0);
+///     PRIMES.get_or_init(|| (2..10_000).filter(is_prime).collect());
+/// }
+///
+/// /// The `n`-th prime.
+/// #[work]
+/// pub fn prime(n: usize) -> Option<u32> {
+///     PRIMES.get().and_then(|primes| primes.get(n)).copied()
+/// }
+/// # prepare();
+/// # assert_eq!(prime(3), Some(7));
+/// ```
+///
+/// The host runs the function in a sealed process, after the static constructors, and keeps the
+/// memory that it leaves, statics and heap, as the memory with which every instance begins. It costs
+/// nothing per call. A host has a time limit for it, ten seconds by default; a function that panics,
+/// or takes too long, is `Error::Init` when a host is built.
+///
+/// It finds no arguments and no environment variables, and what it prints is dropped. **What it asks
+/// for is frozen**: the time of day, and above all randomness, will be the same in every instance,
+/// in every process, for as long as the host keeps the compiled module. Never seed a random number
+/// generator in it, make no keys, tokens or nonces, and fill no `HashMap` from input that somebody
+/// could choose: the standard library takes its hash keys from the first one that is made.
+///
+/// Some modules cannot be kept this way: those with code that changes WebAssembly tables, or drops
+/// data segments, which Rust guests have not by default. For them the function runs in each instance,
+/// before its first call, and `stockade inspect` says so and why.
+///
+/// There is at most one in a guest. It takes nothing and returns nothing.
+pub use stockade_guest_macros::init;
+/// Makes a function be asked, after each call, whether this worker is to be replaced.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// use stockade_guest::{retire, work};
+///
+/// static SEEN: AtomicU64 = AtomicU64::new(0);
+///
+/// #[work]
+/// pub fn count() -> u64 {
+///     SEEN.fetch_add(1, Relaxed)
+/// }
+///
+/// #[retire]
+/// fn is_worn_out() -> bool {
+///     SEEN.load(Relaxed) > 1000
+/// }
+/// # count();
+/// # assert!(!is_worn_out());
+/// ```
+///
+/// It is asked when the caller has its answer already, and only with `State::Keep`: with
+/// `State::Fresh` there is nothing that a call could have left, and it is not asked at all. After
+/// `true` the host starts another worker and lets this one go when that is ready; until then it may
+/// serve more calls, and it may be asked again. A host replaces at most ten workers a second for this
+/// reason. A function that panics counts as `true`, and the instance is dropped.
+///
+/// It should be quick: the next call of this worker waits for it. One that takes longer than a tenth of
+/// a second is stopped when a call comes, and counts as `true`.
+///
+/// There is at most one in a guest. It takes nothing and returns `bool`.
+pub use stockade_guest_macros::retire;
 /// Makes a function callable by a Stockade host.
 ///
 /// ```

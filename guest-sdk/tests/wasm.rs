@@ -17,6 +17,8 @@ crate-type = ["cdylib"]
 
 [features]
 duplicate = []
+two-inits = []
+two-retires = []
 
 [dependencies]
 stockade-guest = { path = "SDK" }
@@ -26,7 +28,15 @@ stockade-guest = { path = "SDK" }
 
 const SOURCE: &str = r#"#![forbid(unsafe_code)]
 
-use stockade_guest::work;
+use stockade_guest::{init, retire, work};
+
+#[init]
+fn prepare() {}
+
+#[retire]
+fn worn_out() -> bool {
+    false
+}
 
 /// Says "so".
 #[work]
@@ -40,6 +50,20 @@ mod other {
 
     #[work]
     pub fn once() {}
+}
+
+#[cfg(feature = "two-inits")]
+mod other {
+    #[stockade_guest::init]
+    fn prepare() {}
+}
+
+#[cfg(feature = "two-retires")]
+mod other {
+    #[stockade_guest::retire]
+    fn worn_out() -> bool {
+        true
+    }
 }
 "#;
 
@@ -103,6 +127,8 @@ fn a_guest_exports_its_functions_once_and_describes_them() {
         "memory",
         "stockade_alloc",
         "stockade_free",
+        "stockade_init",
+        "stockade_retire",
         "stockade:once",
     ] {
         assert!(contains(&module, name), "{name}");
@@ -116,14 +142,29 @@ fn a_guest_exports_its_functions_once_and_describes_them() {
     );
     assert!(contains(&module, document));
 
-    let refused = guest.build(&["--features", "duplicate"]).unwrap();
-    assert!(!refused.status.success());
-    let errors = String::from_utf8_lossy(&refused.stderr);
-    let expected = "error: symbol `stockade:once` is already defined
-  --> src/lib.rs:15:5
+    // Two of one name, or one kind: reported at the second.
+    for (feature, symbol, line, attribute) in [
+        ("duplicate", "stockade:once", 23, "#[work]"),
+        ("two-inits", "stockade_init", 29, "#[stockade_guest::init]"),
+        (
+            "two-retires",
+            "stockade_retire",
+            35,
+            "#[stockade_guest::retire]",
+        ),
+    ] {
+        let refused = guest.build(&["--features", feature]).unwrap();
+        assert!(!refused.status.success());
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        let marked = "^".repeat(attribute.len());
+        let expected = format!(
+            "error: symbol `{symbol}` is already defined
+  --> src/lib.rs:{line}:5
    |
-15 |     #[work]
-   |     ^^^^^^^
-";
-    assert!(errors.contains(expected), "{errors}");
+{line} |     {attribute}
+   |     {marked}
+"
+        );
+        assert!(errors.contains(&expected), "{errors}");
+    }
 }

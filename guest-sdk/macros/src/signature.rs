@@ -52,7 +52,7 @@ impl Parse for WorkFunction {
 }
 
 /// Whether `fn` follows, after nothing but the words and the ABI that may precede it.
-fn starts_function(input: ParseStream<'_>) -> bool {
+pub(crate) fn starts_function(input: ParseStream<'_>) -> bool {
     loop {
         match input.parse::<TokenTree>() {
             Ok(TokenTree::Ident(ident)) if ident == "fn" => return true,
