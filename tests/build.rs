@@ -1,7 +1,7 @@
 //! Builds the guests that the tests and the quick start run.
 
 fn main() {
-    for name in ["hello", "probe", "markdown", "thumbnail"] {
+    for name in ["hello", "probe", "markdown", "prepared", "thumbnail"] {
         stockade_build::guest(format!("../guests/{name}")).build();
     }
     // Programs that nobody here wrote: a compressor, and an interpreter of a language for scripts. They need not

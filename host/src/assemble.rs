@@ -12,9 +12,11 @@ use crate::artifact::{self, Artifact, Order};
 use crate::config::Config;
 use crate::error::Shown;
 use crate::functions::Functions;
+use crate::hold::Shared;
 use crate::limits::{Hardening, Interrupt, State};
-use crate::pool::{Pool, Recipe, StartError};
+use crate::pool::{Counters, Pool, Recipe, StartError};
 use crate::process::Program;
+use crate::service::Service;
 use crate::supervisor::Membership;
 use crate::trials::Probe;
 use crate::wasi::Directories;
@@ -22,10 +24,16 @@ use crate::{Error, Host, Inspection, Module, park};
 
 /// Builds a host on this thread.
 pub(crate) fn host(module: &Module, config: Config) -> Result<Host, Error> {
-    build(module, &config).map_err(|error| module.blamed(error))
+    let shared = build(module, &config, None).map_err(|error| module.blamed(error))?;
+    Ok(Host::from_service(Service::new(shared)))
 }
 
-/// Compiles a module on this thread, and runs nothing of it.
+/// Builds a pool for another module of the host that has this one, on this thread.
+pub(crate) fn successor(module: &Module, of: &Pool) -> Result<Arc<Shared>, Error> {
+    build(module, &of.config, Some(of.counters())).map_err(|error| module.blamed(error))
+}
+
+/// Compiles a module on this thread. It runs nothing of it, but for what is to be run once.
 pub(crate) fn inspect(module: &Module, config: Config) -> Result<Inspection, Error> {
     let parts = Parts::gather(module, &config).map_err(|error| module.blamed(error))?;
     let begun = Instant::now();
@@ -85,11 +93,19 @@ impl Parts {
             seal: self.setup.seal,
             limits: &config.limits,
             spawn_timeout: config.spawn_timeout,
+            hardening: config.hardening,
+            required: &config.required,
+            init: artifact::init_setup(&self.setup),
         }
     }
 }
 
-fn build(module: &Module, config: &Config) -> Result<Host, Error> {
+/// With the counters of the host that it is for, if there is one already.
+fn build(
+    module: &Module,
+    config: &Config,
+    counters: Option<Counters>,
+) -> Result<Arc<Shared>, Error> {
     let parts = Parts::gather(module, config)?;
     // While the module is compiled and its first worker starts.
     let prober = Membership::enter()?;
@@ -97,31 +113,35 @@ fn build(module: &Module, config: &Config) -> Result<Host, Error> {
         Hardening::Insecure => None,
         _ => Some(Probe::begin(&prober, &parts.program, config.spawn_timeout)?),
     };
-    let built = build_unprobed(&parts, config);
+    let built = build_unprobed(&parts, config, counters);
     let Some(probe) = probe else { return built };
     // Even where there is no host: what a probe has started must not be left to whoever adopts it.
     let trials = probe.finish(&parts.program);
-    let (host, trials) = (built?, trials?);
-    match host.pool().add_trials(trials) {
-        Ok(()) => Ok(host),
+    let (shared, trials) = (built?, trials?);
+    match shared.pool.add_trials(trials) {
+        Ok(()) => Ok(shared),
         Err(breach) => Err(Error::Spawn {
             reason: format!("{}: {breach}", parts.program.shown()),
         }),
     }
 }
 
-/// A host with a worker, about whose program nothing has been found out yet.
-fn build_unprobed(parts: &Parts, config: &Config) -> Result<Host, Error> {
+/// A pool with a worker, about whose program nothing has been found out yet.
+fn build_unprobed(
+    parts: &Parts,
+    config: &Config,
+    counters: Option<Counters>,
+) -> Result<Arc<Shared>, Error> {
     let order = parts.order(config);
     let supervisor = Membership::enter()?;
     let (made, _) = artifact::obtain(&supervisor, &order, &config.cache)?;
-    match start(config, supervisor, parts, &made) {
+    match start(config, supervisor, parts, &made, counters.clone()) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.
             tracing::warn!(target: "stockade", reason = %Shown(&reason), "a cached artifact was refused; compiling again");
             let supervisor = Membership::enter()?;
             let made = artifact::renew(&supervisor, &order, &config.cache)?;
-            Ok(start(config, supervisor, parts, &made)?)
+            Ok(start(config, supervisor, parts, &made, counters)?)
         }
         other => Ok(other?),
     }
@@ -138,7 +158,8 @@ fn start(
     supervisor: Membership,
     parts: &Parts,
     made: &Artifact,
-) -> Result<Host, StartError> {
+    counters: Option<Counters>,
+) -> Result<Arc<Shared>, StartError> {
     let info = described(made).map_err(StartError::Artifact)?;
     let recipe = Recipe {
         program: Arc::clone(&parts.program),
@@ -147,17 +168,27 @@ fn start(
         geometry: parts.setup.geometry,
         setup: parts.setup.clone(),
         directories: Arc::clone(&parts.directories),
+        asks: info.retire && config.state == State::Keep,
     };
-    let pool = Pool::new(config.clone(), Functions::new(&info), supervisor, recipe);
-    let host = Host::from_pool(Arc::clone(&pool));
+    let pool = Pool::new(
+        config.clone(),
+        Functions::new(&info),
+        supervisor,
+        recipe,
+        counters.clone().unwrap_or_else(Counters::new),
+        counters.is_some(),
+    );
+    let shared = Arc::new(Shared {
+        pool: Arc::clone(&pool),
+    });
     let mut place = match pool.acquire() {
-        Ok(_lease) => return Ok(host),
+        Ok(_lease) => return Ok(shared),
         Err(place) => place,
     };
     let first = park::block_on(std::future::poll_fn(|cx| place.poll(cx)))?;
     drop(first);
     pool.keep_min_workers();
-    Ok(host)
+    Ok(shared)
 }
 
 /// The host ends idle workers in time, and tells others to stay. By themselves they end when it does not get to

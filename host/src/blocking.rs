@@ -80,6 +80,14 @@ impl Host {
         park::block_on(self.0.warm(n))
     }
 
+    /// Gives the host another module. See [`crate::Host::reload`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn reload(&self, module: Module) -> Result<(), Error> {
+        park::block_on(self.0.reload(module))
+    }
+
     /// Closes the host. See [`crate::Host::close`].
     pub fn close(&self) -> ShutdownReport {
         park::block_on(self.0.close())

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::call::{Call, Running};
-use crate::hold::Shared;
+use crate::hold::{Hold, Shared};
 use crate::{Bytes, Error};
 
 /// A run of a command module, made by [`crate::Host::run_command`]. It does nothing before it is awaited;
@@ -39,9 +39,9 @@ pub struct CommandOutput {
 }
 
 impl Command {
-    pub(crate) fn new(shared: &Arc<Shared>, args: Vec<String>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, args: Vec<String>) -> Self {
         Self {
-            shared: Arc::clone(shared),
+            shared,
             args,
             stdin: Bytes::new(),
             timeout: None,
@@ -68,7 +68,8 @@ impl IntoFuture for Command {
 
     fn into_future(self) -> RunningCommand {
         let command = self.shared.pool.functions.command();
-        let call = Call::of(&self.shared, command, (self.args, self.stdin)).keeping_output();
+        let call =
+            Call::of(Hold::Service(self.shared), command, (self.args, self.stdin)).keeping_output();
         let call = match self.timeout {
             Some(timeout) => call.timeout(timeout),
             None => call,

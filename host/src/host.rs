@@ -13,12 +13,11 @@ use crate::call::{Call, Running, find_emitting};
 use crate::command::Command;
 use crate::config::{CacheDir, Config};
 use crate::function::{Emitting, Function};
-use crate::hold::Shared;
 use crate::host_function::HostFunction;
 use crate::items::Items;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::map::{Map, MapUnordered};
-use crate::pool::Pool;
+use crate::service::Service;
 use crate::{
     Error, Inspection, Limiter, Module, Retire, ShutdownReport, Stats, Timings, Wall, Walls, Wasi,
     assemble, functions,
@@ -29,7 +28,7 @@ use crate::{
 /// Cheap to clone, and usable from several runtimes at once or from none. When the last clone is gone, and
 /// with it every call that was made through it, the workers are killed and nothing is left behind.
 #[derive(Debug, Clone)]
-pub struct Host(Arc<Shared>);
+pub struct Host(Arc<Service>);
 
 impl Host {
     /// A host for `module`, with defaults for everything.
@@ -48,12 +47,8 @@ impl Host {
         }
     }
 
-    pub(crate) fn from_pool(pool: Arc<Pool>) -> Self {
-        Self(Arc::new(Shared { pool }))
-    }
-
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.0.pool
+    pub(crate) fn from_service(service: Service) -> Self {
+        Self(Arc::new(service))
     }
 
     /// Calls a function in a worker process and waits for its result, as long as it takes: in line when all
@@ -83,7 +78,7 @@ impl Host {
         A: Serialize,
         R: DeserializeOwned,
     {
-        Call::new(&self.0, function, args)
+        Call::new(self.0.lend(), function, args)
     }
 
     /// The same as [`Self::run_sync`], but fails with [`Error::Saturated`] instead of waiting in line. It
@@ -111,7 +106,7 @@ impl Host {
         R: DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        Map::new(&self.0, &function, inputs.into_iter())
+        Map::new(self.0.current(), &function, inputs.into_iter())
     }
 
     /// The same as [`Self::map`], with the results in the order in which they come.
@@ -126,7 +121,7 @@ impl Host {
         R: DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        MapUnordered::new(&self.0, &function, inputs.into_iter())
+        MapUnordered::new(self.0.current(), &function, inputs.into_iter())
     }
 
     /// Calls a function and gives what it emits with `stockade_guest::emit`, as it does so.
@@ -139,8 +134,9 @@ impl Host {
         A: Serialize,
         T: DeserializeOwned,
     {
-        let found = find_emitting::<A>(&self.0, &function);
-        Items::new(Call::of(&self.0, found, args).listening().into_running())
+        let hold = self.0.lend();
+        let found = find_emitting::<A>(hold.pool(), &function);
+        Items::new(Call::of(hold, found, args).listening().into_running())
     }
 
     /// Runs a command module, one that exports `_start`, as a program: in an instance of its own, whatever
@@ -153,12 +149,11 @@ impl Host {
     where
         I: IntoIterator<Item: Into<String>>,
     {
-        let own = self.0.pool.config.wasi.name().unwrap_or("command");
-        let args = args.into_iter().map(Into::into);
-        Command::new(
-            &self.0,
-            std::iter::once(own.to_owned()).chain(args).collect(),
-        )
+        let shared = self.0.current();
+        let own = shared.pool.config.wasi.name().unwrap_or("command");
+        let args = std::iter::once(own.to_owned()).chain(args.into_iter().map(Into::into));
+        let args = args.collect();
+        Command::new(shared, args)
     }
 
     /// Starts workers until `n` are ready for a call or have one.
@@ -170,7 +165,7 @@ impl Host {
         &self,
         n: usize,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static + use<> {
-        let shared = Arc::clone(&self.0);
+        let shared = self.0.current();
         async move { shared.pool.warm(n).await }
     }
 
@@ -181,38 +176,68 @@ impl Host {
     /// The whole takes the grace period and little more, however many workers there are. Once it has begun it
     /// goes on, even when the future is dropped. Closing again waits for the same end.
     pub fn close(&self) -> impl Future<Output = ShutdownReport> + Send + 'static + use<> {
-        let shared = Arc::clone(&self.0);
-        async move { shared.pool.close().await }
+        let service = Arc::clone(&self.0);
+        async move { service.close().await }
+    }
+
+    /// Gives the host another module, with the settings that it was built with: compiles it, unless the cache
+    /// has it, starts its first worker, and only then has new calls run it. Their types are compared with the
+    /// new module's functions. An error leaves the host as it was.
+    ///
+    /// No call fails for it. A call runs the module that the host had when the call was *made*, whether it
+    /// waits or runs when that is replaced; so do all items of a map. The old module's workers end when they
+    /// have no such call any more; for a while there may be twice as many workers as
+    /// [`HostBuilder::workers`] says.
+    ///
+    /// Several reloads take their turns in the order of their first polls, so the last one wins. Dropping the
+    /// future before it is over leaves the host as it was.
+    ///
+    /// # Errors
+    /// As [`HostBuilder::build`]; [`Error::Closed`].
+    pub fn reload(
+        &self,
+        module: Module,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static + use<> {
+        let service = Arc::clone(&self.0);
+        async move {
+            let _turn = service.turn().await;
+            if service.is_closed() {
+                return Err(Error::Closed);
+            }
+            let from = service.current();
+            let new = apart(move || assemble::successor(&module, &from.pool)).await?;
+            service.replace(new)
+        }
     }
 
     /// What can be called, by name.
     #[must_use]
     pub fn functions(&self) -> Vec<functions::Function> {
-        self.0.pool.functions.list()
+        self.0.current().pool.functions.list()
     }
 
     /// What is in force around this host's workers, as the kernel showed it of the first one. Each worker is
     /// looked at before its first call, and refused when a required wall does not stand.
     #[must_use]
     pub fn walls(&self) -> Walls {
-        self.0.pool.walls()
+        self.0.current().pool.walls()
     }
 
     /// How long calls took, as distributions.
     #[must_use]
     pub fn timings(&self) -> Timings {
-        self.0.pool.tally.timings()
+        self.0.current().pool.tally.timings()
     }
 
     /// Forgets all timings.
     pub fn reset_timings(&self) {
-        self.0.pool.tally.reset_timings();
+        self.0.current().pool.tally.reset_timings();
     }
 
     /// A look at the workers, the calls and the queue, and at what has become of them so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.pool.stats()
+        self.0.stats()
     }
 }
 
@@ -383,7 +408,7 @@ impl HostBuilder {
     /// # Errors
     /// [`Error::Config`] names the setting that makes no sense; [`Error::Io`], [`Error::InvalidModule`] and
     /// [`Error::Compile`] are about the module; [`Error::Spawn`] about processes; [`Error::Init`] about the
-    /// module's own start code; [`Error::Unsupported`] about the system.
+    /// module's own start code and its `#[init]` function; [`Error::Unsupported`] about the system.
     pub async fn build(mut self) -> Result<Host, Error> {
         self.capture_runtime();
         apart(move || self.build_blocking()).await
@@ -404,8 +429,9 @@ impl HostBuilder {
         }
     }
 
-    /// Compiles the module, unless the cache has it, and says what it is. No worker is started and none of
-    /// the module's code runs.
+    /// Compiles the module, unless the cache has it, and says what it is. No worker is started, and none of
+    /// the module's code runs but for its `#[init]` function, in a sealed process: what that leaves is part
+    /// of what is compiled.
     ///
     /// # Errors
     /// As [`Self::build`], but for what is about workers.

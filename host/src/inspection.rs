@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stockade_wire::module_info::ModuleInfo;
+use stockade_wire::module_info::{InitMode, ModuleInfo};
 
 use crate::artifact::Origin;
 use crate::functions::{Function, Functions};
@@ -19,6 +19,10 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Its memory, if it has one.
     pub memory: Option<MemorySize>,
+    /// What becomes of its `#[init]` function, if it has one.
+    pub init: Option<Init>,
+    /// Whether it has a `#[retire]` function, which is asked under [`crate::State::Keep`].
+    pub has_retire: bool,
     /// What its author would want to know.
     pub warnings: Vec<String>,
     /// Its length in bytes.
@@ -29,6 +33,19 @@ pub struct Inspection {
     pub from_cache: bool,
     /// What it took to get it: to compile it, or to find it in the cache.
     pub elapsed: Duration,
+}
+
+/// When a guest's `#[init]` function runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Init {
+    /// It has run: each instance begins with the memory that it left, at no cost.
+    Snapshot,
+    /// In each instance, before its first call, because the memory that it leaves cannot be kept.
+    PerInstance {
+        /// Why.
+        why: String,
+    },
 }
 
 /// How large a memory is and may become, in bytes.
@@ -56,6 +73,11 @@ impl Inspection {
             memory: info
                 .memory
                 .map(|(initial, maximum)| MemorySize { initial, maximum }),
+            init: info.init.map(|mode| match mode {
+                InitMode::Snapshot => Init::Snapshot,
+                InitMode::Instance { why } => Init::PerInstance { why },
+            }),
+            has_retire: info.retire,
             warnings: info.warnings,
             module_bytes,
             artifact_bytes,

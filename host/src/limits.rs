@@ -30,6 +30,10 @@ pub struct Limits {
     pub module_bytes: usize,
     /// For how long a module may be compiled; 60 s by default.
     pub compile_time: Duration,
+    /// For how long a guest's `#[init]` function may run, once, when the module is compiled; 10 s by default.
+    /// Where it runs in each instance instead, see [`crate::Inspection::init`], the limits of a worker's start
+    /// hold.
+    pub init_time: Duration,
     /// The CPU time that a call may use; no limit by default.
     pub cpu_time: Option<Duration>,
     /// For how long a call may run from its dispatch, unless the call says otherwise; no limit by default.
@@ -47,6 +51,7 @@ impl Default for Limits {
             file_bytes: 256 << 20,
             module_bytes: 64 << 20,
             compile_time: Duration::from_secs(60),
+            init_time: Duration::from_secs(10),
             cpu_time: None,
             timeout: None,
         }
@@ -94,6 +99,7 @@ impl Limits {
         at_most("limits.module_bytes", self.module_bytes, 1 << 30)?;
         for (field, time) in [
             ("limits.compile_time", Some(self.compile_time)),
+            ("limits.init_time", Some(self.init_time)),
             ("limits.cpu_time", self.cpu_time),
             ("limits.timeout", self.timeout),
         ] {

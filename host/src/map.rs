@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::call::{self, Advance, Call, Chunk, Running};
 use crate::function::Function;
-use crate::hold::Shared;
+use crate::hold::{Hold, Shared};
 use crate::pool::CallEnd;
 use crate::{Cause, Error};
 
@@ -79,16 +79,16 @@ where
     A: Serialize,
     R: DeserializeOwned,
 {
-    fn new(shared: &Arc<Shared>, function: &impl Function<A, R>, inputs: I) -> Self {
+    fn new(shared: Arc<Shared>, function: &impl Function<A, R>, inputs: I) -> Self {
         Self {
-            function: Some(call::find::<A, R>(shared, function)),
+            function: Some(call::find::<A, R>(&shared.pool, function)),
             inputs: Some(inputs),
             in_flight: None,
             timeout: None,
             works: VecDeque::new(),
             chunk: 1,
             handed_out: 0,
-            shared: Arc::clone(shared),
+            shared,
         }
     }
 }
@@ -161,7 +161,11 @@ where
         let way = match left {
             0 => return None,
             1 => {
-                let mut call = Call::of(&self.shared, Ok(function), items.pop()?);
+                let mut call = Call::of(
+                    Hold::Service(Arc::clone(&self.shared)),
+                    Ok(function),
+                    items.pop()?,
+                );
                 if let Some(timeout) = self.timeout {
                     call = call.timeout(timeout);
                 }
@@ -213,7 +217,8 @@ impl<A, R, I> Drop for Calls<A, R, I> {
 }
 
 fn chunk<A, R>(shared: &Arc<Shared>, function: usize, items: Vec<A>) -> Running<Chunk<A>, R> {
-    let call = Call::of(shared, Ok(function), Chunk(items));
+    let hold = Hold::Service(Arc::clone(shared));
+    let call = Call::of(hold, Ok(function), Chunk(items));
     call.uncounted().into_running()
 }
 
@@ -311,7 +316,8 @@ where
                         Some(call) => call,
                         None => match items.pop_front() {
                             Some(args) => {
-                                let call = Call::of(shared, Ok(function), args).uncounted();
+                                let hold = Hold::Service(Arc::clone(shared));
+                                let call = Call::of(hold, Ok(function), args).uncounted();
                                 running.insert(Box::new(call.into_running()))
                             }
                             None => break,
@@ -372,7 +378,7 @@ macro_rules! stream {
             R: DeserializeOwned,
         {
             pub(crate) fn new(
-                shared: &Arc<Shared>,
+                shared: Arc<Shared>,
                 function: &impl Function<A, R>,
                 inputs: I,
             ) -> Self {

@@ -12,10 +12,22 @@ pub struct ShutdownReport {
     pub clean: usize,
     /// How many were killed: their call did not end in time, or they did not.
     pub killed: usize,
-    /// Every worker that was there when closing began, in the order of their ends.
+    /// Every worker that was there when closing began, in the order of their ends; those of modules that were
+    /// replaced first.
     pub exits: Vec<WorkerExit>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl ShutdownReport {
+    /// The report of two pools that were closed together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.clean += other.clean;
+        self.killed += other.killed;
+        self.exits.extend(other.exits);
+        self.elapsed = self.elapsed.max(other.elapsed);
+        self
+    }
 }
 
 /// How one worker ended.

@@ -10,6 +10,9 @@ use crate::Error;
 /// worker; so workers do not live for ever. The conditions are combined by "or". The successor is started
 /// first, and the old worker goes when that one is ready and its own call is over, so no call waits for it.
 ///
+/// Under [`crate::State::Keep`] a guest may have a say, too: its `#[retire]` function is asked after each call,
+/// whatever the conditions here, and at most ten workers a second are replaced for it.
+///
 /// Default: after 10 000 calls, or ten minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

@@ -59,6 +59,10 @@ pub struct WorkerCounts {
     pub retired_age: u64,
     /// Retired: [`crate::Retire::above_rss`].
     pub retired_rss: u64,
+    /// Retired: the guest's own `#[retire]` function said so, or failed.
+    pub retired_guest: u64,
+    /// Retired: [`crate::Host::reload`] gave the host another module.
+    pub retired_reload: u64,
     /// Asked to end by [`crate::Host::close`], and ended by themselves.
     pub closed: u64,
     /// Killed by the host: they did not stop or end in time, or were not believed.

@@ -14,7 +14,8 @@ use directories::Granted;
 /// What a guest finds when it asks for arguments, environment, time, randomness, output and files.
 ///
 /// By default: no arguments, no environment, the system's clocks and randomness, output that goes to
-/// `tracing`, target `stockade::guest`, and no files. There is never a network.
+/// `tracing`, target `stockade::guest`, and no files. There is never a network. A guest's `#[init]` function sees
+/// the clock and the seed, no argument, no environment and no files, and its output goes nowhere.
 ///
 /// # Directories
 ///

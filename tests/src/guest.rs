@@ -22,6 +22,12 @@ pub fn markdown() -> Module {
     Module::from_bytes(stockade::include_guest!("markdown"))
 }
 
+/// A guest with `#[init]` and `#[retire]`.
+#[must_use]
+pub fn prepared() -> Module {
+    Module::from_bytes(stockade::include_guest!("prepared"))
+}
+
 /// Images to thumbnails.
 #[must_use]
 pub fn thumbnail() -> Module {

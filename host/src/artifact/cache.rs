@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
-use stockade_wire::message::StopBy;
+use stockade_wire::message::{self, InitSetup, StopBy};
 
 use super::Artifact;
 use crate::config::CacheDir;
@@ -29,13 +29,27 @@ pub(super) struct Key([u8; 32]);
 
 impl Key {
     pub(super) fn new(module: &blake3::Hash, program: [u8; 32], stop: StopBy) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("stockade artifact key, version 1");
+        let mut hasher = blake3::Hasher::new_derive_key("stockade artifact key, version 2");
         hasher.update(module.as_bytes());
         hasher.update(&program);
         hasher.update(match stop {
             StopBy::Epoch => b"epoch",
             StopBy::Kill => b"kill_",
         });
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// For what an initialisation that saw these settings has left.
+    pub(super) fn with(&self, init: &InitSetup) -> Self {
+        let mut hasher =
+            blake3::Hasher::new_derive_key("stockade initialised artifact key, version 1");
+        hasher.update(&self.0);
+        // What is left does not depend on how the process was sealed.
+        let seal = message::Seal::Required;
+        hasher.update(&message::encode(&InitSetup {
+            seal,
+            ..init.clone()
+        }));
         Self(*hasher.finalize().as_bytes())
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! It parses a hostile module, so nothing it says is believed unchecked, and all it says is bounded.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use stockade_wire::message::{self, CompileRefusal, CompilerMessage, CompilerSetup};
+use stockade_wire::message::{self, CompileRefusal, CompilerMessage, CompilerSetup, Init};
 use stockade_wire::module_info::INFO_BYTES_MAX;
 use stockade_wire::role::Role;
 use stockade_wire::sys::{memfd, packet};
 
-use super::{Artifact, Order};
+use super::{Artifact, Order, init};
 use crate::Error;
 use crate::clock::after;
 use crate::error::{Exit, Shown};
@@ -27,30 +27,73 @@ const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 /// A small module's artifact is mostly fixed cost.
 const ARTIFACT_BYTES_MIN: u64 = 16 << 20;
 
-/// Compiles the module, unless `known` has an artifact of a program with this identity.
+/// An artifact, and what it depends on besides the module and the program.
+pub(super) struct Made {
+    pub(super) artifact: Artifact,
+    /// The module's initialisation has run: whatever it saw.
+    pub(super) init_ran: bool,
+}
+
+/// Compiles the module, unless `known` has an artifact of a program with this identity. What the module wants
+/// to have run once is run.
 pub(super) fn compile(
     supervisor: &Membership,
     order: &Order<'_>,
     known: impl FnOnce([u8; 32]) -> Option<Artifact>,
-) -> Result<Artifact, Error> {
+) -> Result<Made, Error> {
+    let code = match once(supervisor, order, Init::Due, None, known)? {
+        Compiled::Whole(artifact) => {
+            let init_ran = false;
+            return Ok(Made { artifact, init_ran });
+        }
+        Compiled::InitDue(code) => code,
+    };
+    let (init, dump) = init::run(supervisor, order, &code)?;
+    match once(supervisor, order, init, dump, |_| None)? {
+        Compiled::Whole(artifact) => {
+            let init_ran = true;
+            Ok(Made { artifact, init_ran })
+        }
+        Compiled::InitDue(_) => Err(order.cannot_start("it spoke out of turn")),
+    }
+}
+
+enum Compiled {
+    Whole(Artifact),
+    /// The code of a module that wants to have something run once.
+    InitDue(Vec<u8>),
+}
+
+/// One compiler process.
+fn once(
+    supervisor: &Membership,
+    order: &Order<'_>,
+    init: Init,
+    dump: Option<OwnedFd>,
+    known: impl FnOnce([u8; 32]) -> Option<Artifact>,
+) -> Result<Compiled, Error> {
+    let dump_bytes = match &init {
+        Init::Snapshot { dump_bytes } => *dump_bytes,
+        Init::Due | Init::Instance { .. } => 0,
+    };
     let module = memfd::sealed("stockade-module", order.module)?;
     let file = memfd::unsealed("stockade-artifact")?;
     let process = supervisor
         .spawn(order.program, Role::Compiler)
-        .map_err(|error| Error::Spawn {
-            reason: format!("cannot start {}: {error}", order.program.shown()),
-        })?;
+        .map_err(|error| order.cannot_start(error))?;
     let setup = CompilerSetup {
         stop: order.stop,
         module_bytes: order.module.len() as u64,
         cpu_time: order.limits.compile_time,
         seal: order.seal,
+        init,
     };
-    match packet::send(
-        process.socket(),
-        &message::encode(&setup),
-        &[module.as_fd(), file.as_fd()],
-    ) {
+    let fds: Vec<_> = [&module, &file]
+        .into_iter()
+        .chain(&dump)
+        .map(AsFd::as_fd)
+        .collect();
+    match packet::send(process.socket(), &message::encode(&setup), &fds) {
         // Dead already: what it says, or does not say, tells more.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         other => other?,
@@ -62,28 +105,33 @@ pub(super) fn compile(
     let identity = match conversation.next(order.spawn_timeout, "spawn_timeout")? {
         CompilerMessage::Identity(identity) => identity,
         CompilerMessage::Refused { why, message } => return Err(refused(why, message)),
-        CompilerMessage::Done { .. } => return Err(conversation.out_of_turn()),
+        CompilerMessage::Done { .. } | CompilerMessage::InitDue { .. } => {
+            return Err(order.cannot_start("it spoke out of turn"));
+        }
     };
     if let Some(artifact) = known(identity) {
-        return Ok(artifact);
+        return Ok(Compiled::Whole(artifact));
     }
     let (code, info) = match conversation.next(order.limits.compile_time, "limits.compile_time")? {
         CompilerMessage::Done {
             code_bytes,
             info_bytes,
-        } => (code_bytes, info_bytes),
+        } => (code_bytes, Some(info_bytes)),
+        CompilerMessage::InitDue { code_bytes } => (code_bytes, None),
         CompilerMessage::Refused { why, message } => return Err(refused(why, message)),
-        CompilerMessage::Identity(_) => return Err(conversation.out_of_turn()),
+        CompilerMessage::Identity(_) => return Err(order.cannot_start("it spoke out of turn")),
     };
     // Dead before the file is read, so the file cannot change any more.
     drop(process);
-    let limit =
-        (order.module.len() as u64 * GROWTH_MAX).clamp(ARTIFACT_BYTES_MIN, ARTIFACT_BYTES_MAX);
-    let end = code.checked_add(info).filter(|end| *end <= limit);
+    let limit = ((order.module.len() as u64 + dump_bytes) * GROWTH_MAX)
+        .clamp(ARTIFACT_BYTES_MIN, ARTIFACT_BYTES_MAX);
+    let end = code
+        .checked_add(info.unwrap_or_default())
+        .filter(|end| *end <= limit);
     let end = end.ok_or_else(|| Error::Compile {
         reason: format!("the artifact exceeds {limit} bytes"),
     })?;
-    if info > INFO_BYTES_MAX as u64 {
+    if info.unwrap_or_default() > INFO_BYTES_MAX as u64 {
         return Err(Error::Compile {
             reason: format!("the module's description exceeds {INFO_BYTES_MAX} bytes"),
         });
@@ -92,8 +140,12 @@ pub(super) fn compile(
     read_at(&file, &mut bytes).map_err(|error| Error::Compile {
         reason: format!("the artifact cannot be read: {error}"),
     })?;
-    let info = bytes.split_off(code as usize);
-    Ok(Artifact { code: bytes, info })
+    let rest = bytes.split_off(code as usize);
+    let code = bytes;
+    Ok(match info {
+        Some(_) => Compiled::Whole(Artifact { code, info: rest }),
+        None => Compiled::InitDue(code),
+    })
 }
 
 struct Conversation<'a> {
@@ -157,18 +209,13 @@ impl Conversation<'_> {
             },
         }
     }
-
-    fn out_of_turn(&self) -> Error {
-        Error::Spawn {
-            reason: format!("{} spoke out of turn", self.order.program.shown()),
-        }
-    }
 }
 
 fn refused(why: CompileRefusal, reason: String) -> Error {
     match why {
         CompileRefusal::Invalid => Error::InvalidModule { reason },
         CompileRefusal::Failed => Error::Compile { reason },
+        CompileRefusal::Init => Error::Init { reason },
         CompileRefusal::Setup => Error::Spawn { reason },
     }
 }

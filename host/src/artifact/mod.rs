@@ -2,17 +2,20 @@
 
 mod cache;
 mod compile;
+mod init;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use stockade_wire::message::{Seal, StopBy};
+use stockade_wire::message::{InitSetup, Seal, StopBy, WasiSetup, WorkerSetup};
 
 use self::cache::{Cache, Key};
+use self::compile::Made;
 use crate::config::CacheDir;
+use crate::limits::Hardening;
 use crate::process::Program;
 use crate::supervisor::Membership;
-use crate::{Error, Limits};
+use crate::{Error, Limits, Wall};
 
 /// A compiled module. To the host these are bytes and no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,21 @@ pub(crate) struct Artifact {
     pub(crate) info: Vec<u8>,
 }
 
+impl Artifact {
+    /// In the cache, in an artifact's place: the module wants to have something run once, so what it becomes
+    /// depends on more.
+    fn note() -> Self {
+        Self {
+            code: Vec::new(),
+            info: Vec::new(),
+        }
+    }
+
+    fn is_note(&self) -> bool {
+        self.code.is_empty()
+    }
+}
+
 /// What is wanted.
 pub(crate) struct Order<'a> {
     pub(crate) program: &'a Arc<Program>,
@@ -31,6 +49,36 @@ pub(crate) struct Order<'a> {
     pub(crate) seal: Seal,
     pub(crate) limits: &'a Limits,
     pub(crate) spawn_timeout: Duration,
+    pub(crate) hardening: Hardening,
+    /// Walls that are required by name.
+    pub(crate) required: &'a [Wall],
+    /// For the process that runs what the module wants to have run once, if it does.
+    pub(crate) init: InitSetup,
+}
+
+/// What the initialisation of a module sees of the settings of its workers.
+pub(crate) fn init_setup(workers: &WorkerSetup) -> InitSetup {
+    InitSetup {
+        stop: workers.stop,
+        memory_bytes: workers.memory_bytes,
+        table_elements: workers.table_elements,
+        stack_bytes: workers.stack_bytes,
+        wasi: WasiSetup {
+            clock: workers.wasi.clock,
+            random_seed: workers.wasi.random_seed,
+            ..WasiSetup::default()
+        },
+        dump_bytes_max: init::DUMP_BYTES_MAX,
+        seal: workers.seal,
+    }
+}
+
+impl Order<'_> {
+    fn cannot_start(&self, why: impl std::fmt::Display) -> Error {
+        Error::Spawn {
+            reason: format!("{}: {why}", self.program.shown()),
+        }
+    }
 }
 
 /// Where an artifact came from.
@@ -72,25 +120,31 @@ fn make(
     may_load: bool,
 ) -> Result<(Artifact, Origin), Error> {
     let Some(cache) = Cache::open(dir) else {
-        let artifact = compile::compile(supervisor, order, |_| None)?;
-        return Ok((artifact, Origin::Compiler));
+        let made = compile::compile(supervisor, order, |_| None)?;
+        return Ok((made.artifact, Origin::Compiler));
     };
     let module = blake3::hash(order.module);
     let fingerprint = order.program.fingerprint()?;
     let key = |identity: [u8; 32]| Key::new(&module, identity, order.stop);
     let known = || may_load.then(|| cache.identity_of(fingerprint)).flatten();
-    let load = |identity| cache.load(&key(identity));
+    let init_key = |identity: [u8; 32]| key(identity).with(&order.init);
+    let load = |identity| match cache.load(&key(identity))? {
+        found if found.is_note() => cache.load(&init_key(identity)),
+        found => Some(found),
+    };
     if let Some(artifact) = known().and_then(load) {
         return Ok((artifact, Origin::Cache));
     }
     // Whoever comes second waits here, and finds what the first one made.
-    let _lock = cache.lock(&module, order.limits.compile_time);
+    let at_most = order.limits.compile_time.saturating_mul(2);
+    let at_most = at_most.saturating_add(order.limits.init_time);
+    let _lock = cache.lock(&module, at_most);
     if let Some(artifact) = known().and_then(load) {
         return Ok((artifact, Origin::Cache));
     }
     let mut program = None;
     let mut origin = Origin::Compiler;
-    let artifact = compile::compile(supervisor, order, |identity| {
+    let made = compile::compile(supervisor, order, |identity| {
         program = Some(identity);
         cache.remember(fingerprint, identity);
         let artifact = may_load.then(|| load(identity)).flatten();
@@ -99,8 +153,14 @@ fn make(
         }
         artifact
     })?;
-    if let (Some(identity), Origin::Compiler) = (program, origin) {
-        cache.store(&key(identity), &artifact);
+    let Made { artifact, init_ran } = made;
+    match program {
+        Some(identity) if init_ran => {
+            cache.store(&init_key(identity), &artifact);
+            cache.store(&key(identity), &Artifact::note());
+        }
+        Some(identity) if origin == Origin::Compiler => cache.store(&key(identity), &artifact),
+        _ => {}
     }
     Ok((artifact, origin))
 }

@@ -17,8 +17,9 @@ pub use self::running::Running;
 use self::running::{Step, detach};
 use crate::function::{Emitting, Function};
 use crate::handle::{self, CallHandle};
-use crate::hold::{Hold, Shared};
+use crate::hold::Hold;
 use crate::limits::{Codec, OnDrop};
+use crate::pool::Pool;
 use crate::{Error, Limiter};
 
 /// A call that has not been awaited yet, made by [`crate::Host::call`].
@@ -29,30 +30,28 @@ use crate::{Error, Limiter};
 pub struct Call<A, R>(Running<A, R>);
 
 /// The place of the function that is meant, if it takes and gives these types.
-pub(crate) fn find<A, R>(shared: &Shared, function: &impl Function<A, R>) -> Result<usize, Error> {
-    let (index, entry) = shared.pool.functions.find(function.name()?)?;
+pub(crate) fn find<A, R>(pool: &Pool, function: &impl Function<A, R>) -> Result<usize, Error> {
+    let (index, entry) = pool.functions.find(function.name()?)?;
     entry.check::<A, R>()?;
     Ok(index)
 }
 
 /// The same where the result's type is not known yet.
-pub(crate) fn find_emitting<A>(
-    shared: &Shared,
-    function: &impl Emitting<A>,
-) -> Result<usize, Error> {
-    let (index, entry) = shared.pool.functions.find(function.name()?)?;
+pub(crate) fn find_emitting<A>(pool: &Pool, function: &impl Emitting<A>) -> Result<usize, Error> {
+    let (index, entry) = pool.functions.find(function.name()?)?;
     entry.check_args::<A>()?;
     Ok(index)
 }
 
 impl<A, R> Call<A, R> {
-    pub(crate) fn new(shared: &Arc<Shared>, function: impl Function<A, R>, args: A) -> Self {
-        Self::of(shared, find::<A, R>(shared, &function), args)
+    pub(crate) fn new(hold: Hold, function: impl Function<A, R>, args: A) -> Self {
+        let found = find::<A, R>(hold.pool(), &function);
+        Self::of(hold, found, args)
     }
 
     /// A call of a function that [`find`] found.
-    pub(crate) fn of(shared: &Arc<Shared>, function: Result<usize, Error>, args: A) -> Self {
-        let pool = &shared.pool;
+    pub(crate) fn of(hold: Hold, function: Result<usize, Error>, args: A) -> Self {
+        let pool = hold.pool();
         let (function, step) = match function {
             Ok(index) => (index, Step::Begin),
             Err(error) => (usize::MAX, Step::Failed(Some(error))),
@@ -60,7 +59,7 @@ impl<A, R> Call<A, R> {
         Self(Running {
             timeout: pool.config.limits.timeout,
             codec: pool.config.codec,
-            hold: Hold::Service(Arc::clone(shared)),
+            hold,
             function,
             args: Some(args),
             step,

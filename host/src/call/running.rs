@@ -21,8 +21,8 @@ use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
 use crate::pool::{
-    CallEnd, CallOf, CloseWatch, Event, InFlight, Lease, Outcome, Payload, Pool, Taken, Terms,
-    WaitWorker, Wanted, Worker,
+    CallEnd, CallOf, CloseWatch, Detached, Event, InFlight, Lease, Outcome, Payload, Pool, Taken,
+    Terms, WaitWorker, Wanted, Worker,
 };
 use crate::progress::Whereabouts;
 use crate::supervisor::Timer;
@@ -489,7 +489,11 @@ where
             Outcome::Reply(payload) => Ok(Some(Advance::Reply(Raw { payload, in_flight }))),
             Outcome::Retry { exit } => {
                 // One that ended in good order just before says nothing about the call.
-                let ended = exit == Some(Exit::Code(0));
+                // Nor does one whose guest still thinks about its last call.
+                let ended = match exit {
+                    None => pool.recipe().asks,
+                    exit => exit == Some(Exit::Code(0)),
+                };
                 if ended && self.ended_before < self.hold.pool().config.workers {
                     self.ended_before += 1;
                 } else {
@@ -739,7 +743,7 @@ impl<A, R> Running<A, R> {
 
     /// From now on the call does not keep its pool in service; what is returned does.
     pub(crate) fn let_go(&mut self) -> Hold {
-        let detached = Hold::Pool(Arc::clone(self.pool()));
+        let detached = Hold::Pool(Detached::new(self.pool()));
         std::mem::replace(&mut self.hold, detached)
     }
 }

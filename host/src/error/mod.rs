@@ -108,7 +108,7 @@ pub enum Error {
         /// What failed, and what to do.
         reason: String,
     },
-    /// The module's own start code failed, so no worker can serve it.
+    /// The module's own start code, or its `#[init]` function, failed, so no worker can serve it.
     Init {
         /// What failed.
         reason: String,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::{Pool, StartError, State, Worker};
+use super::{EndReason, Pool, StartError, State, Worker};
 use crate::Error;
 use crate::clock;
 use crate::error::Exit;
@@ -87,7 +87,8 @@ impl Pool {
         .await
     }
 
-    fn begin_closing(&self) {
+    /// Closes the pool. Its workers end when their calls do, or when their time is over.
+    pub(crate) fn begin_closing(&self) {
         let mut state = self.lock();
         if state.closing.is_some() {
             return;
@@ -106,7 +107,7 @@ impl Pool {
         wakers.into_iter().for_each(Waker::wake);
         let until = clock::after(begun, self.config.grace_period);
         for worker in workers {
-            worker.close(&self.supervisor, until);
+            worker.close(&self.supervisor, until, EndReason::Closed);
         }
     }
 

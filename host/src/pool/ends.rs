@@ -15,6 +15,10 @@ pub(crate) enum EndReason {
     Age,
     /// It has more memory resident than it may.
     Rss,
+    /// Its guest said that it has served long enough.
+    Guest,
+    /// Its host has another module.
+    Reloaded,
     /// Its host is closed.
     Closed,
     /// It did not do what it was told, or wrote what no honest worker writes.
@@ -51,6 +55,8 @@ impl Ends {
             retired_calls: of(EndReason::Calls),
             retired_age: of(EndReason::Age),
             retired_rss: of(EndReason::Rss),
+            retired_guest: of(EndReason::Guest),
+            retired_reload: of(EndReason::Reloaded),
             closed: of(EndReason::Closed),
             killed: of(EndReason::Killed),
             died: of(EndReason::Died),

@@ -1,9 +1,11 @@
 //! A host's workers, and the calls that wait for one.
 
 mod closing;
+mod counters;
 mod ends;
 mod health;
 mod in_flight;
+mod succession;
 mod tally;
 mod worker;
 
@@ -19,14 +21,17 @@ use stockade_wire::slot::Geometry;
 use stockade_wire::sys::fork;
 
 pub(crate) use closing::CloseWatch;
+pub(crate) use counters::Counters;
 pub(crate) use ends::EndReason;
 pub(crate) use in_flight::{CallOf, InFlight, Outcome, Payload, Taken};
+pub(crate) use succession::Detached;
 pub(crate) use tally::{CallEnd, Tally};
 pub(crate) use worker::{Event, Terms, Wanted, Worker};
 
 use self::closing::Closing;
 use self::ends::Ends;
 use self::health::Health;
+use self::succession::Standing;
 
 use crate::config::Config;
 use crate::error::Exit;
@@ -47,6 +52,8 @@ pub(crate) struct Recipe {
     /// But for the worker's number.
     pub(crate) setup: WorkerSetup,
     pub(crate) directories: Arc<Directories>,
+    /// Whether guests are asked if they have served long enough.
+    pub(crate) asks: bool,
 }
 
 /// A host's workers.
@@ -56,16 +63,16 @@ pub(crate) struct Pool {
     pub(crate) functions: Functions,
     pub(crate) supervisor: Membership,
     /// Calls that wait for a permit or a worker.
-    pub(crate) waiting: AtomicUsize,
-    pub(crate) tally: Tally,
+    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) tally: Arc<Tally>,
     /// Of the first worker.
     walls: OnceLock<Walls>,
     trials: OnceLock<Arc<Trials>>,
     recipe: Recipe,
-    ends: Ends,
+    ends: Arc<Ends>,
     /// The same as in the state; read without its lock.
     closed: AtomicBool,
-    next_worker: AtomicU64,
+    next_worker: Arc<AtomicU64>,
     myself: Weak<Pool>,
     /// In a fork of the application the workers are the parent's.
     owner: u32,
@@ -91,6 +98,9 @@ struct State {
     /// Calls that wait for a worker.
     queue: Queue<Result<Arc<Worker>, StartError>>,
     health: Health,
+    /// When a guest's wish for another worker was granted last.
+    wish_granted: Option<Instant>,
+    standing: Standing,
     /// Ends a pause in which no worker is started.
     retry: Option<Timer>,
     closed: bool,
@@ -146,19 +156,25 @@ impl Pool {
         functions: Functions,
         supervisor: Membership,
         recipe: Recipe,
+        counters: Counters,
+        host_has_another: bool,
     ) -> Arc<Self> {
+        let standing = match host_has_another {
+            true => Standing::successor(),
+            false => Standing::default(),
+        };
         Arc::new_cyclic(|myself| Self {
             config,
             functions,
             supervisor,
-            waiting: AtomicUsize::new(0),
-            tally: Tally::default(),
+            waiting: counters.waiting,
+            tally: counters.tally,
             walls: OnceLock::new(),
             trials: OnceLock::new(),
             recipe,
-            ends: Ends::default(),
+            ends: counters.ends,
             closed: AtomicBool::new(false),
-            next_worker: AtomicU64::new(1),
+            next_worker: counters.next_worker,
             myself: Weak::clone(myself),
             owner: fork::generation(),
             state: Mutex::new(State {
@@ -171,6 +187,8 @@ impl Pool {
                 coming: 0,
                 queue: Queue::new(),
                 health: Health::default(),
+                wish_granted: None,
+                standing,
                 retry: None,
                 closed: false,
                 closing: None,
@@ -182,6 +200,16 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its host counts, for the pool that comes after it.
+    pub(crate) fn counters(&self) -> Counters {
+        Counters {
+            tally: Arc::clone(&self.tally),
+            waiting: Arc::clone(&self.waiting),
+            ends: Arc::clone(&self.ends),
+            next_worker: Arc::clone(&self.next_worker),
+        }
     }
 
     pub(crate) fn recipe(&self) -> &Recipe {
@@ -250,8 +278,9 @@ impl Pool {
         if state.closed || self.owner != fork::generation() {
             return;
         }
+        let least = self.least(state);
         if let Some((until, _)) = state.health.pause() {
-            if state.queue.waiting() == 0 && state.staying() >= self.config.min_workers {
+            if state.queue.waiting() == 0 && state.staying() >= least {
                 return;
             }
             let again = Waker::from(Arc::new(Retry(Weak::clone(&self.myself))));
@@ -263,8 +292,16 @@ impl Pool {
         {
             self.order(state, StartFor::Call);
         }
-        while state.staying() + state.ordered < self.config.min_workers {
+        while state.staying() + state.ordered < least {
             self.order(state, StartFor::Pool);
+        }
+    }
+
+    /// How many workers there are to be in any case.
+    fn least(&self, state: &State) -> usize {
+        match state.is_superseded() {
+            true => 0,
+            false => self.config.min_workers,
         }
     }
 
@@ -317,9 +354,34 @@ impl Pool {
         if state.closed || worker.is_leaving() || state.health.pause().is_some() {
             return;
         }
+        let wish = reason == EndReason::Guest;
+        if wish
+            && state
+                .wish_granted
+                .is_some_and(|at| at.elapsed() < worker::PACE)
+        {
+            // It asks again.
+            return;
+        }
         if worker.begin_retiring() {
+            if wish {
+                state.wish_granted = Some(Instant::now());
+            }
             state.retiring.push_back((Arc::clone(worker), reason));
             self.order(&mut state, StartFor::Pool);
+        }
+    }
+
+    /// Kills a worker that has no call and would keep the next one waiting.
+    pub(crate) fn condemn_idle(&self, worker: &Arc<Worker>) {
+        let mut state = self.lock();
+        let before = state.idle.len();
+        state.idle.retain(|other| other.id != worker.id);
+        // Not in its place: a call has it, whose own clocks tell.
+        let idle = state.idle.len() < before;
+        drop(state);
+        if idle {
+            worker.condemn();
         }
     }
 
@@ -330,7 +392,7 @@ impl Pool {
         let place = state.idle.iter().position(|other| other.id == worker.id);
         // Not in its place: a call has it.
         let Some(place) = place else { return };
-        if state.staying() > self.config.min_workers {
+        if state.staying() > self.least(&state) {
             state.idle.remove(place);
             self.let_go(state, worker, EndReason::Idle);
         } else {
@@ -368,6 +430,9 @@ impl Pool {
         }
         if let Some(reason) = worker.spent() {
             return self.let_go(state, &worker, reason);
+        }
+        if state.is_superseded() && state.queue.waiting() == 0 {
+            return self.let_go(state, &worker, EndReason::Reloaded);
         }
         match state.queue.give(Ok(worker)) {
             Ok(waker) => {
@@ -488,7 +553,9 @@ impl Pool {
         self.tell_if_hopeless(&mut state, &mut wakers);
         self.start_what_is_wanted(&mut state);
         wakers.extend(state.end_closing());
+        let gone = state.let_pool_go();
         drop(state);
+        drop(gone);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -522,7 +589,9 @@ impl Pool {
         self.tell_if_hopeless(&mut state, &mut wakers);
         self.start_what_is_wanted(&mut state);
         wakers.extend(state.end_closing());
+        let gone = state.let_pool_go();
         drop(state);
+        drop(gone);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -542,16 +611,21 @@ impl Pool {
         state.coming >= state.queue.waiting()
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        let workers = self.lock().alive.clone();
+    /// A look at all the pools of a host.
+    pub(crate) fn stats(pools: &[Arc<Self>]) -> Stats {
+        let newest = pools.last().expect("a host has a pool");
+        let workers: Vec<_> = pools
+            .iter()
+            .flat_map(|pool| pool.lock().alive.clone())
+            .collect();
         let bytes = workers.iter().map(|worker| worker.bytes());
         let bytes = bytes.fold(tally::Bytes::default(), |all, one| all + one);
-        let waiting = self.waiting.load(Ordering::Relaxed);
+        let waiting = newest.waiting.load(Ordering::Relaxed);
         Stats {
             workers: workers.iter().map(|worker| worker.stats()).collect(),
             waiting,
-            calls: self.tally.counts(waiting, bytes),
-            worker_counts: self.ends.counts(),
+            calls: newest.tally.counts(waiting, bytes),
+            worker_counts: newest.ends.counts(),
         }
     }
 

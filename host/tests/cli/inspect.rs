@@ -129,15 +129,42 @@ fn a_module_is_one_json_object_for_programs() {
             }
           ],
           "imports": [],
+          "init": null,
           "memory": {
             "initial_bytes": 65536,
             "maximum_bytes": null
           },
           "module_bytes": 1296,
+          "retire": false,
           "warnings": []
         }
     "#]]
     .assert_eq(&lines.collect::<String>());
+}
+
+#[test]
+fn what_a_module_prepares_is_said() {
+    let inspected = |module: &str| {
+        let path = format!("tests/cli/{module}.wat");
+        let json = says_json(&["inspect", &path, "--json", "--no-cache"]);
+        let text = says(&["inspect", &path, "--no-cache"]);
+        let is_about_it = |line: &&str| line.contains("init ") || line.contains("retire ");
+        let lines: Vec<_> = text.lines().filter(is_about_it).map(str::trim).collect();
+        (json, lines.join("\n"))
+    };
+    let (json, text) = inspected("prepared");
+    assert_eq!(json["init"]["runs"], "once");
+    assert_eq!(json["retire"], true);
+    expect![[r#"
+        init      has run: each instance begins with what it left
+        retire    asked after each call, with State::Keep"#]]
+    .assert_eq(&text);
+    let (json, text) = inspected("unprepared");
+    assert_eq!(json["init"]["runs"], "per_instance");
+    assert_eq!(json["retire"], false);
+    expect!["init      in each instance: unsupported `table.set` instruction"].assert_eq(&text);
+    let call = ["call", "tests/cli/prepared.wat", "prepared", "--no-cache"];
+    assert_eq!(says(&call), "7\n");
 }
 
 #[test]

@@ -115,7 +115,8 @@ pub enum Seal {
     None,
 }
 
-/// What a compiler process is told. Its descriptors: the module's bytes, and the file for the artifact.
+/// What a compiler process is told. Its descriptors: the module's bytes, the file for the artifact, and what
+/// [`Init::Snapshot`] speaks of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompilerSetup {
     /// How calls will be stopped.
@@ -126,6 +127,25 @@ pub struct CompilerSetup {
     pub cpu_time: Duration,
     /// Whether to give up what it does not need.
     pub seal: Seal,
+    /// What has become of the module's initialisation.
+    pub init: Init,
+}
+
+/// How far the initialisation of a module has come that wants to have something run once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Init {
+    /// It has not been tried.
+    Due,
+    /// It has run, and left a state.
+    Snapshot {
+        /// The length of its description in bytes.
+        dump_bytes: u64,
+    },
+    /// It is to run in each instance.
+    Instance {
+        /// Why.
+        why: String,
+    },
 }
 
 /// What a compiler process says. [`Self::Identity`] comes first, so that the host may look for an artifact
@@ -140,6 +160,12 @@ pub enum CompilerMessage {
         code_bytes: u64,
         /// Length of the description in bytes.
         info_bytes: u64,
+    },
+    /// The artifact file holds the code of a module whose initialisation is due: have it run, and compile
+    /// again.
+    InitDue {
+        /// Length of the code in bytes.
+        code_bytes: u64,
     },
     /// The module was refused.
     Refused {
@@ -157,8 +183,30 @@ pub enum CompileRefusal {
     Invalid,
     /// A valid module that could not be compiled.
     Failed,
+    /// What its initialisation left makes no sense.
+    Init,
     /// The process could not be set up.
     Setup,
+}
+
+/// What a process is told that runs a module's initialisation. Its descriptors: the file for what that
+/// leaves, and the artifact. It speaks as a worker does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitSetup {
+    /// How calls will be stopped; the artifact was compiled for that.
+    pub stop: StopBy,
+    /// The most memory of the instance in bytes.
+    pub memory_bytes: u64,
+    /// The most elements of its tables, all together.
+    pub table_elements: u64,
+    /// The stack of wasm code in bytes.
+    pub stack_bytes: u64,
+    /// What the guest finds: no arguments and no environment.
+    pub wasi: WasiSetup,
+    /// The longest description of a state in bytes.
+    pub dump_bytes_max: u64,
+    /// Whether to give up what it does not need.
+    pub seal: Seal,
 }
 
 /// The most directories that one guest may be granted: each is a descriptor in the worker's first packet.
@@ -282,6 +330,8 @@ pub enum WorkerRefusal {
     Init,
     /// A granted directory is of no use to the user that the process runs as.
     Grant,
+    /// The module's initialisation ran, but what it left is too large to be kept.
+    Dump,
     /// The process could not be set up.
     Setup,
 }

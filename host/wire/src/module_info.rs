@@ -24,6 +24,25 @@ pub struct ModuleInfo {
     pub memory: Option<(u64, Option<u64>)>,
     /// What an author would want to know, each a sentence.
     pub warnings: Vec<String>,
+    /// What becomes of its `stockade_init`, if it exports one.
+    #[serde(default)]
+    pub init: Option<InitMode>,
+    /// Whether it exports `stockade_retire`.
+    #[serde(default)]
+    pub retire: bool,
+}
+
+/// When a module's `stockade_init` runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitMode {
+    /// It has run already: instances begin with the memory that it left.
+    Snapshot,
+    /// In each instance.
+    Instance {
+        /// Why the memory that it leaves cannot be kept.
+        why: String,
+    },
 }
 
 /// One function of a module.

@@ -14,6 +14,8 @@ pub const VARIABLE: &str = "STOCKADE_ROLE";
 pub enum Role {
     /// Turns one module into one artifact, then exits.
     Compiler,
+    /// Runs what a module wants to have run once, then exits.
+    Init,
     /// Runs guest code, one call at a time.
     Worker,
     /// Seals itself as a worker does, tries its walls, and ends. It never sees a module that is not its own.
@@ -35,6 +37,7 @@ impl Assignment {
     pub fn to_value(self) -> String {
         let role = match self.role {
             Role::Compiler => "compiler",
+            Role::Init => "init",
             Role::Worker => "worker",
             Role::Probe => "probe",
         };
@@ -47,6 +50,7 @@ impl Assignment {
         let (role, host) = value.to_str()?.split_once(':')?;
         let role = match role {
             "compiler" => Role::Compiler,
+            "init" => Role::Init,
             "worker" => Role::Worker,
             "probe" => Role::Probe,
             _ => return None,
@@ -64,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_assignment_survives_its_text_form() {
-        for role in [Role::Compiler, Role::Worker, Role::Probe] {
+        for role in [Role::Compiler, Role::Init, Role::Worker, Role::Probe] {
             let given = Assignment { role, host: 4711 };
             assert_eq!(
                 Assignment::from_value(given.to_value().as_ref()),

@@ -17,6 +17,10 @@ pub(crate) const ALLOC: &str = "stockade_alloc";
 pub(crate) const FREE: &str = "stockade_free";
 /// `()`: run once per instance before any other export.
 pub(crate) const INITIALIZE: &str = "_initialize";
+/// `()`: run once, after `_initialize`, to prepare what every instance begins with.
+pub(crate) const INIT: &str = "stockade_init";
+/// `() -> i32`: not zero when the worker is to be replaced.
+pub(crate) const RETIRE: &str = "stockade_retire";
 /// `()`: the entry point of a command.
 pub(crate) const START: &str = "_start";
 /// An export with this prefix is a work function, `(ptr: i32, len: i32) -> i64`.

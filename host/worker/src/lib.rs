@@ -1,10 +1,10 @@
-//! The processes of stockade: the compiler, which turns a module into an artifact, and the worker, which
-//! runs guest code. Both are this crate in an executable that was started again: the application's own, or
+//! The processes of stockade: the compiler, which turns a module into an artifact, the initialiser, which runs
+//! what a module wants to have run once, and the worker, which runs guest code. All are this crate in an executable that was started again: the application's own, or
 //! the program `stockade-worker`.
 //!
 //! From the bottom up: `config` sets Wasmtime up; [`guest`] loads, instantiates and calls modules, with
-//! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`], `serve` and `probe`
-//! are the roles; [`entry`] takes the role before `main`.
+//! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`], `init`, `serve` and
+//! `probe` are the roles; [`entry`] takes the role before `main`.
 //!
 //! This crate is an implementation detail of `stockade`: its API follows that crate's needs.
 
@@ -20,6 +20,8 @@ mod config;
 pub mod entry;
 #[cfg(target_os = "linux")]
 pub mod guest;
+#[cfg(target_os = "linux")]
+mod init;
 #[cfg(target_os = "linux")]
 mod probe;
 #[cfg(target_os = "linux")]

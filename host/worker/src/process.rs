@@ -42,6 +42,7 @@ fn try_begin(assignment: Assignment) -> Result<(), String> {
     }));
     name(match assignment.role {
         Role::Compiler => "stockade-compile",
+        Role::Init => "stockade-init",
         Role::Worker => "stockade-worker",
         Role::Probe => "stockade-probe",
     });

@@ -42,6 +42,8 @@ struct Site {
     call: AtomicU64,
     /// When the host was last made to look at the log, or its first record was made.
     log_shown: Mutex<Instant>,
+    /// The call after which the guest is being asked whether its worker is to be replaced.
+    asked_after: AtomicU64,
 }
 
 /// There is one thread: what is shared costs nothing, and locks are never waited for.
@@ -56,6 +58,16 @@ impl Site {
         self.call.store(id, Ordering::Relaxed);
     }
 
+    /// The call after which the guest is being asked, if it is.
+    fn asked_after(&self) -> Option<u64> {
+        let call = self.asked_after.load(Ordering::Relaxed);
+        (call != NO_CALL).then_some(call)
+    }
+
+    fn set_asked_after(&self, id: u64) {
+        self.asked_after.store(id, Ordering::Relaxed);
+    }
+
     fn log_shown(&self) -> MutexGuard<'_, Instant> {
         self.log_shown
             .lock()
@@ -63,7 +75,7 @@ impl Site {
     }
 }
 
-type Refusal = (WorkerRefusal, String);
+pub(crate) type Refusal = (WorkerRefusal, String);
 
 /// Runs the role. Never returns.
 pub(crate) fn role(assignment: Assignment) -> ! {
@@ -82,7 +94,7 @@ pub(crate) fn role(assignment: Assignment) -> ! {
     }
 }
 
-fn setup(message: impl ToString) -> Refusal {
+pub(crate) fn setup(message: impl ToString) -> Refusal {
     (WorkerRefusal::Setup, message.to_string())
 }
 
@@ -149,6 +161,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         slot,
         call: AtomicU64::new(NO_CALL),
         log_shown: Mutex::new(Instant::now()),
+        asked_after: AtomicU64::new(NO_CALL),
     }));
     signals::tell_forbidden_calls(&site.slot);
     let guest = first_guest(program, site)?;
@@ -188,7 +201,7 @@ fn first_guest(
     Ok(clean)
 }
 
-fn describe(ended: Ended) -> String {
+pub(crate) fn describe(ended: Ended) -> String {
     match ended {
         Ended::Interrupted => "it was interrupted".to_owned(),
         Ended::Failed(Failure { kind, backtrace }) => {
@@ -247,6 +260,7 @@ impl Worker {
         if !self.site.slot.accept(request.id) {
             self.site.set_call(NO_CALL);
             self.site.slot.reply(request.id, ReplyKind::Skipped, &[]);
+            self.site.slot.asked(request.id, false);
             return;
         }
         if request.is_chunk {
@@ -271,7 +285,7 @@ impl Worker {
             Ok(()) => true,
             Err(ended) => self.report(request, ended),
         };
-        self.reset(reusable && !command);
+        self.settle(request.id, reusable && !command);
     }
 
     /// Runs one request after the other, each under the state rule. What comes after one for which there is no room
@@ -320,8 +334,10 @@ impl Worker {
         } else {
             chunk.finish(request.id);
         }
-        if let Some(reusable) = reusable {
-            self.reset(reusable);
+        match reusable {
+            Some(reusable) => self.settle(request.id, reusable),
+            // Its last item has left nothing to be asked about.
+            None => self.site.slot.asked(request.id, false),
         }
     }
 
@@ -348,6 +364,32 @@ impl Worker {
         }
     }
 
+    /// Call `id` is answered: makes ready for the next one, and asks the guest if it has a say.
+    fn settle(&mut self, id: u64, reusable: bool) {
+        let asks = self.state == InstanceState::Keep && self.program.has_retire();
+        if !asks {
+            return self.reset(reusable);
+        }
+        let worn_out = self.reset_and_ask(id, reusable);
+        self.site.slot.asked(id, worn_out);
+    }
+
+    /// As [`Self::reset`], and whether the guest then says that its worker is to be replaced. One that fails at
+    /// that, or is still at it when the next call waits, has said so.
+    fn reset_and_ask(&mut self, last: u64, reusable: bool) -> bool {
+        self.reset(reusable);
+        let (true, Some(guest)) = (self.used, &mut self.guest) else {
+            return false;
+        };
+        self.site.set_asked_after(last);
+        let answer = guest.is_worn_out(self.program);
+        self.site.set_asked_after(NO_CALL);
+        answer.unwrap_or_else(|_| {
+            self.reset(false);
+            Some(true)
+        }) == Some(true)
+    }
+
     /// Makes ready for the next call.
     fn reset(&mut self, reusable: bool) {
         if self.state == InstanceState::Keep
@@ -370,11 +412,17 @@ impl Worker {
 
 impl World for &'static Site {
     fn stop_requested(&self) -> bool {
-        self.slot.stop_requested(self.call())
+        match self.asked_after() {
+            Some(last) => self.slot.is_wanted(last),
+            None => self.slot.stop_requested(self.call()),
+        }
     }
 
     fn sleep(&self, duration: Duration) -> bool {
-        self.slot.sleep(self.call(), duration)
+        match self.asked_after() {
+            Some(last) => self.slot.sleep_unless_wanted(last, duration),
+            None => self.slot.sleep(self.call(), duration),
+        }
     }
 
     fn write_output(&self, stream: usize, bytes: &[u8]) {

@@ -12,6 +12,7 @@ mod events;
 mod files;
 mod foreign;
 mod forms;
+mod init;
 mod languages;
 mod limits;
 mod maps;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use stockade::{FunctionInfo, Inspection};
+use stockade::{FunctionInfo, Init, Inspection};
 
 use crate::options::{HostOptions, compiling, exit_codes};
 use crate::terminal::{FAINT, HEADING, NAME, WARNING, harmless, print_json, show, size, styled};
@@ -16,7 +16,7 @@ const LINE_CHARS: usize = 96;
 
 /// Say what a module is and what can be called in it.
 ///
-/// The module is compiled, in a sealed process, and none of its code runs.
+/// The module is compiled, in a sealed process, and none of its code runs, but for what it prepares once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = concat!(
     "Examples:\n  \
@@ -75,6 +75,11 @@ fn as_json(found: &Inspection) -> Value {
             "initial_bytes": memory.initial,
             "maximum_bytes": memory.maximum,
         })),
+        "init": found.init.as_ref().map(|init| match init {
+            Init::PerInstance { why } => json!({ "runs": "per_instance", "why": why }),
+            _ => json!({ "runs": "once" }),
+        }),
+        "retire": found.has_retire,
         "warnings": found.warnings,
         "module_bytes": found.module_bytes,
         "artifact_bytes": found.artifact_bytes,
@@ -112,6 +117,16 @@ fn as_text(found: &Inspection) -> String {
     fact("memory", &memory);
     for (at, line) in imports(&found.imports).iter().enumerate() {
         fact(if at == 0 { "imports" } else { "" }, line);
+    }
+    match &found.init {
+        None => {}
+        Some(Init::PerInstance { why }) => {
+            fact("init", &format!("in each instance: {}", harmless(why)))
+        }
+        Some(_) => fact("init", "has run: each instance begins with what it left"),
+    }
+    if found.has_retire {
+        fact("retire", "asked after each call, with State::Keep");
     }
     fact("size", &size(found.module_bytes as u64));
     let how = if found.from_cache {

@@ -55,6 +55,8 @@ pub(super) struct Call {
 /// What may happen to a call by time alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clocks {
+    /// The guest is told to stop thinking about the last call if this one has not been accepted by then.
+    pub(super) hurry_at: Option<Instant>,
     /// It is taken back if it has not been accepted by then.
     pub(super) accept_by: Option<Instant>,
     /// It is stopped then.
@@ -67,7 +69,13 @@ pub(super) struct Clocks {
 impl Clocks {
     pub(super) fn next_due(&self) -> Option<Instant> {
         let cpu = self.cpu.map(|cpu| cpu.look_at);
-        let all = [self.accept_by, self.deadline, self.grace_until, cpu];
+        let all = [
+            self.hurry_at,
+            self.accept_by,
+            self.deadline,
+            self.grace_until,
+            cpu,
+        ];
         all.into_iter().flatten().min()
     }
 }

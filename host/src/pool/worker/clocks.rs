@@ -30,9 +30,11 @@ impl Worker {
         self.release_some_pages(&mut record, now);
         let taken = self.look_at_call(&mut record, now);
         let over = self.look_at_term(&mut record, now);
+        let asked = self.look_at_asking(&mut record, now);
         let call = record.call.as_ref().and_then(|call| call.clocks.next_due());
         let pages = record.release_pages.map(|(at, _)| at);
         let term = self.term_due(&record);
+        let asking = record.asking.next_due();
         match taken {
             Some((step, last)) => self.act(record, step, last),
             None => drop(record),
@@ -40,7 +42,11 @@ impl Worker {
         if let Some(over) = over {
             self.outlived(over);
         }
-        call.into_iter().chain(pages).chain(term).min()
+        if let Some(asked) = asked {
+            self.was_asked(asked);
+        }
+        let call = call.into_iter().chain(asking);
+        call.chain(pages).chain(term).min()
     }
 
     /// A part at a time, with other work of the supervisor's in between: giving back a large payload takes
@@ -85,7 +91,8 @@ impl Worker {
                 return Some((step, last));
             }
             // Answered in time: whoever waits for it has been rung for.
-            (clocks.deadline, clocks.accept_by, clocks.cpu) = (None, None, None);
+            (clocks.deadline, clocks.cpu) = (None, None);
+            (clocks.hurry_at, clocks.accept_by) = (None, None);
             return None;
         }
         let step = if passed(&mut clocks.grace_until) {
@@ -100,6 +107,9 @@ impl Worker {
                 return None;
             }
             machine.stop(StopReason::CpuTime, None)
+        } else if passed(&mut clocks.hurry_at) && !self.slot.accepted(id) {
+            self.process.interrupt();
+            return None;
         } else if passed(&mut clocks.accept_by) && !self.slot.accepted(id) {
             let taken_back = self.slot.withdraw(id);
             machine.withdrawn(!taken_back)

@@ -28,6 +28,8 @@ pub(super) struct Life {
     retire: Retire,
     idle_timeout: Duration,
     started_for: StartFor,
+    /// Whether its guest is asked if it has served long enough.
+    pub(super) asks: bool,
     /// Its successor is on its way.
     retiring: AtomicBool,
     /// It was told to end. Changed under the pool's lock.
@@ -37,14 +39,25 @@ pub(super) struct Life {
 }
 
 const NOT_SPENT: u8 = 0;
-const SPENT: [EndReason; 3] = [EndReason::Calls, EndReason::Age, EndReason::Rss];
+const SPENT: [EndReason; 4] = [
+    EndReason::Calls,
+    EndReason::Age,
+    EndReason::Rss,
+    EndReason::Guest,
+];
 
 impl Life {
-    pub(super) fn new(retire: Retire, idle_timeout: Duration, started_for: StartFor) -> Self {
+    pub(super) fn new(
+        retire: Retire,
+        idle_timeout: Duration,
+        started_for: StartFor,
+        asks: bool,
+    ) -> Self {
         Self {
             retire,
             idle_timeout,
             started_for,
+            asks,
             retiring: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             spent: AtomicU8::new(NOT_SPENT),
@@ -72,6 +85,8 @@ pub(super) struct Term {
     /// Why it was asked to end.
     dismissed: Option<EndReason>,
     killed: bool,
+    /// Nobody needed it any more when it was on its way up.
+    superfluous: bool,
 }
 
 impl Term {
@@ -84,6 +99,7 @@ impl Term {
             end_by: None,
             dismissed: None,
             killed: false,
+            superfluous: false,
         }
     }
 
@@ -103,6 +119,7 @@ impl Term {
     /// Why it is dead.
     pub(super) fn end_reason(&self, exit: Option<Exit>) -> EndReason {
         match self.dismissed {
+            _ if self.superfluous => EndReason::Reloaded,
             _ if self.killed => EndReason::Killed,
             Some(reason) => reason,
             // It ended by itself, because its host was not heard of for too long.
@@ -186,13 +203,19 @@ impl Worker {
     }
 
     /// Its pool closes: it ends if it has no call, else when that is over, which is stopped at `until`.
-    pub(crate) fn close(self: &Arc<Self>, supervisor: &Membership, until: Instant) {
+    pub(crate) fn close(
+        self: &Arc<Self>,
+        supervisor: &Membership,
+        until: Instant,
+        reason: EndReason,
+    ) {
         let mut record = self.lock();
         if record.startup != Startup::Ready {
+            record.term.superfluous = reason == EndReason::Reloaded;
             drop(record);
             self.condemn();
         } else if record.machine.dismiss() {
-            self.ask_to_end(&mut record, supervisor, EndReason::Closed);
+            self.ask_to_end(&mut record, supervisor, reason);
         } else {
             record.term.close_by = Some(until);
             drop(record);

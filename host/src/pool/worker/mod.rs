@@ -10,6 +10,7 @@ mod events;
 mod life;
 mod settle;
 mod startup;
+mod worn_out;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,6 +32,8 @@ pub(crate) use self::events::{Event, Wanted};
 use self::life::Life;
 use self::settle::LastWord;
 use self::startup::Startup;
+use self::worn_out::Asking;
+pub(super) use self::worn_out::PACE;
 use super::in_flight::{InFlight, Outcome, Taken};
 use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
@@ -85,6 +88,7 @@ struct Record {
     accept_within: Duration,
     call: Option<Call>,
     term: life::Term,
+    asking: Asking,
     bytes: Bytes,
     /// What was decided for callers that have not looked yet.
     settled: Vec<(u64, Outcome)>,
@@ -139,7 +143,12 @@ impl Worker {
             pool: Arc::downgrade(pool),
             interrupt_grace: pool.config.interrupt_grace,
             dead: AtomicBool::new(false),
-            life: Life::new(pool.config.retire, pool.config.idle_timeout, why),
+            life: Life::new(
+                pool.config.retire,
+                pool.config.idle_timeout,
+                why,
+                recipe.asks,
+            ),
             pages_due: AtomicBool::new(false),
             record: Mutex::new(Record {
                 machine: Machine::new(style),
@@ -147,6 +156,7 @@ impl Worker {
                 accept_within: ACCEPT_WITHIN,
                 call: None,
                 term: life::Term::new(now, pool.config.retire),
+                asking: Asking::default(),
                 bytes: Bytes::default(),
                 settled: Vec::new(),
                 scratch: Vec::new(),
@@ -216,6 +226,7 @@ impl Worker {
         // All that can wait until now is done while the worker works.
         let published = Instant::now();
         let clocks = Clocks {
+            hurry_at: worker.hurry_at(published),
             accept_by: Some(published + record.accept_within),
             deadline: terms.ends(published),
             grace_until: None,
@@ -404,6 +415,7 @@ impl Worker {
         let mut count = [0; 8];
         // Empty when one ring was reported twice.
         let _ = rustix::io::read(&self.eventfd, &mut count);
+        self.hear_wish(&mut record);
         if self.last_word(&record).is_none() {
             if self.rings_for_event(&mut record) {
                 let waker = record.call.as_mut().and_then(|call| call.waker.take());

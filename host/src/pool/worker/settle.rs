@@ -132,6 +132,11 @@ impl Worker {
                 if after.over.as_ref().is_some_and(|call| call.slept) {
                     self.idle_from(record, Instant::now());
                 }
+                if self.life.asks
+                    && let Some(pool) = self.pool.upgrade()
+                {
+                    self.asks(record, &pool);
+                }
                 self.spend_if_all_calls_are_used(record.calls);
                 after.release = true;
                 self.release_pages_later(record);

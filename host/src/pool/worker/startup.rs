@@ -106,6 +106,7 @@ impl Worker {
                 WorkerRefusal::Artifact => StartError::Artifact(reason),
                 WorkerRefusal::Init => StartError::Error(Error::Init { reason }),
                 WorkerRefusal::Grant => StartError::Error(Error::config("wasi", reason)),
+                WorkerRefusal::Dump => self.cannot_start("it spoke out of turn"),
                 WorkerRefusal::Setup => StartError::Error(Error::Spawn { reason }),
             },
             (Ok(WorkerMessage::Loaded), _) => self.cannot_start("it spoke out of turn"),

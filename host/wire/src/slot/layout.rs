@@ -83,6 +83,11 @@ pub(super) mod reply {
     pub(in crate::slot) const ITEMS: [usize; 2] = [704, 708];
     /// u32: how many bytes of replies the items have that are over.
     pub(in crate::slot) const ITEMS_LEN: usize = 712;
+    /// u64: the newest call after which the guest was asked whether its worker is to be replaced. In a line
+    /// of its own: the host seldom reads it.
+    pub(in crate::slot) const ASKED: usize = 768;
+    /// u64: the newest call after which it said yes.
+    pub(in crate::slot) const WORN_OUT: usize = 776;
     /// The rings of both streams, then the log, then the payloads that are not inline.
     pub(in crate::slot) const RINGS: usize = super::PAGE;
 }

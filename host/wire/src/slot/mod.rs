@@ -41,6 +41,7 @@ mod host;
 mod layout;
 mod log;
 pub mod machine;
+mod retire;
 mod worker;
 
 pub use chunk::{Chunk, ChunkReply, Damaged, ItemReply, Items, split_chunk};

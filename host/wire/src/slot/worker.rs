@@ -20,7 +20,7 @@ pub struct WorkerSlot {
     pub(super) request: Mapping,
     pub(super) reply: Mapping,
     pub(super) geometry: Geometry,
-    eventfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
     /// How many events the current call has had. One thread uses it.
     pub(super) events: AtomicU32,
 }

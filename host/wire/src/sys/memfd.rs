@@ -88,6 +88,20 @@ pub fn unsealed(name: &str) -> io::Result<OwnedFd> {
     create(name)
 }
 
+/// Makes the bytes of a file that [`unsealed`] made, by now and for good, what they are. Whoever could write to
+/// it must be gone. Returns its length.
+///
+/// # Errors
+/// When somebody has it mapped for writing.
+pub fn seal(fd: &OwnedFd) -> io::Result<u64> {
+    rustix::fs::fcntl_add_seals(
+        fd,
+        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
+    // Never negative.
+    Ok(rustix::fs::fstat(fd)?.st_size as u64)
+}
+
 fn create(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // NOEXEC_SEAL (6.3) keeps the file from ever being executed as a program; it does not stop PROT_EXEC
@@ -123,5 +137,14 @@ mod tests {
         let mut read = [0; 8];
         assert_eq!(rustix::io::pread(&fd, &mut read, 0).unwrap(), 8);
         assert_eq!(&read, b"artifact");
+    }
+
+    #[test]
+    fn a_file_can_be_sealed_when_it_is_written() {
+        let fd = unsealed("test").unwrap();
+        assert_eq!(rustix::io::pwrite(&fd, b"state", 0), Ok(5));
+        assert_eq!(seal(&fd).unwrap(), 5);
+        assert_eq!(rustix::io::pwrite(&fd, b"x", 0), Err(Errno::PERM));
+        assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
     }
 }

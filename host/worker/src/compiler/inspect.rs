@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo, Number};
+use stockade_wire::module_info::{FunctionInfo, FunctionKind, InitMode, ModuleInfo, Number};
 use wasmparser::types::{CoreTypeId, EntityType, Types};
 use wasmparser::{
     FuncType, KnownCustom, MemoryType, Name, Parser, Payload, ValType, Validator, WasmFeatures,
@@ -164,10 +164,13 @@ impl ModuleFacts {
         for export in exports.functions().filter(|e| is_work(e)) {
             export.must_be(&[i32, i32], &[ValType::I64])?;
         }
-        for name in [abi::INITIALIZE, abi::START] {
+        for name in [abi::INITIALIZE, abi::START, abi::INIT] {
             if let Some(export) = exports.function(name) {
                 export.must_be(&[], &[])?;
             }
+        }
+        if let Some(export) = exports.function(abi::RETIRE) {
+            export.must_be(&[], &[i32])?;
         }
         if let Some(work) = exports.functions().find(|export| is_work(export)) {
             let required: [(_, &[_], &[_]); 2] =
@@ -245,6 +248,10 @@ impl ModuleFacts {
                 (bytes(memory.initial), memory.maximum.map(bytes))
             }),
             warnings,
+            init: exports.function(abi::INIT).map(|_| InitMode::Instance {
+                why: "it has not been run yet".to_owned(),
+            }),
+            retire: exports.function(abi::RETIRE).is_some(),
         })
     }
 

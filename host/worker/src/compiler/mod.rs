@@ -8,12 +8,13 @@ mod input;
 mod inspect;
 mod metadata;
 mod offer;
+mod snapshot;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use stockade_wire::message::{CompileRefusal, CompilerMessage, CompilerSetup, Seal, StopBy};
-use stockade_wire::module_info::INFO_BYTES_MAX;
+use stockade_wire::message::{CompileRefusal, CompilerMessage, CompilerSetup, Init, Seal, StopBy};
+use stockade_wire::module_info::{INFO_BYTES_MAX, InitMode};
 use stockade_wire::role::Assignment;
 use wasmtime::Engine;
 
@@ -25,12 +26,30 @@ use crate::seal::{Landlock, Sealing};
 /// Why there is no artifact, and what to do.
 pub type Refusal = (CompileRefusal, String);
 
-/// Compiles a module, given as WebAssembly or as its text, in this process. It does not run any of it.
+/// Compiles a module, given as WebAssembly or as its text, in this process. It does not run any of it: what
+/// the module wants to have run once will run in each instance.
 ///
 /// # Errors
 /// When the bytes are no module that a worker could run, or compiling fails.
 pub fn compile(bytes: &[u8], stop: StopBy) -> Result<Compiled, Refusal> {
-    compile_with(&engine(stop)?, bytes)
+    let why = "it was compiled by itself".to_owned();
+    match compile_with(&engine(stop)?, bytes, State::PerInstance(why))? {
+        Made::Whole(compiled) => Ok(compiled),
+        Made::InitDue(_) => unreachable!("only what is due is asked for"),
+    }
+}
+
+/// What is known of the state that a module's initialisation leaves.
+enum State {
+    Unknown,
+    Dump(Vec<u8>),
+    PerInstance(String),
+}
+
+enum Made {
+    Whole(Compiled),
+    /// The code of a module whose initialisation is to be run, so that its state becomes known.
+    InitDue(Vec<u8>),
 }
 
 fn engine(stop: StopBy) -> Result<Engine, Refusal> {
@@ -38,14 +57,36 @@ fn engine(stop: StopBy) -> Result<Engine, Refusal> {
         .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))
 }
 
-fn compile_with(engine: &Engine, bytes: &[u8]) -> Result<Compiled, Refusal> {
+fn compile_with(engine: &Engine, bytes: &[u8], state: State) -> Result<Made, Refusal> {
     let invalid = |message| (CompileRefusal::Invalid, message);
-    let wasm = input::wasm(bytes).map_err(invalid)?;
-    let info = inspect::inspect(&wasm).map_err(invalid)?;
-    let code = engine
-        .precompile_module(&wasm)
-        .map_err(|error| (CompileRefusal::Failed, format!("{error:#}")))?;
-    Ok(Compiled::new(code, info))
+    let mut wasm = input::wasm(bytes).map_err(invalid)?;
+    let mut info = inspect::inspect(&wasm).map_err(invalid)?;
+    if info.init.is_some() {
+        let per_instance = |why| Some(InitMode::Instance { why });
+        match state {
+            State::PerInstance(why) => info.init = per_instance(why),
+            State::Unknown => match snapshot::instrument(&wasm) {
+                Ok(instrumented) => return Ok(Made::InitDue(translate(engine, &instrumented)?)),
+                Err(why) => info.init = per_instance(why),
+            },
+            State::Dump(dump) => {
+                let foul = |message| (CompileRefusal::Init, message);
+                wasm = snapshot::apply(&wasm, info.memory, &dump)
+                    .map_err(foul)?
+                    .into();
+                // Positions of exports have changed.
+                info = inspect::inspect(&wasm).map_err(foul)?;
+                info.init = Some(InitMode::Snapshot);
+            }
+        }
+    }
+    Ok(Made::Whole(Compiled::new(translate(engine, &wasm)?, info)))
+}
+
+fn translate(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, Refusal> {
+    engine
+        .precompile_module(wasm)
+        .map_err(|error| (CompileRefusal::Failed, format!("{error:#}")))
 }
 
 /// Runs the role. Never returns.
@@ -66,9 +107,10 @@ fn setup(message: impl ToString) -> Refusal {
 }
 
 fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
-    let (told, fds, _) = process::receive_setup::<CompilerSetup, 2>().map_err(setup)?;
+    let (told, fds, dump) = process::receive_setup::<CompilerSetup, 2>().map_err(setup)?;
     // Closing them would be a system call that the seal forbids, and this process ends soon.
     let [module, artifact] = &*Box::leak(Box::new(fds));
+    let dump = &*Box::leak(dump.into_boxed_slice());
     let engine = engine(told.stop)?;
     process::tell(&CompilerMessage::Identity(identity::of(&engine, told.stop)));
     let sealing = match told.seal {
@@ -81,10 +123,27 @@ fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
     };
     let bytes = read(module, told.module_bytes)
         .map_err(|error| setup(format!("cannot read the module: {error}")))?;
+    let state = match (told.init, dump) {
+        (Init::Due, _) => State::Unknown,
+        (Init::Instance { why }, _) => State::PerInstance(why),
+        (Init::Snapshot { dump_bytes }, [dump]) => State::Dump(
+            read(dump, dump_bytes)
+                .map_err(|error| setup(format!("cannot read the initialised state: {error}")))?,
+        ),
+        (Init::Snapshot { .. }, _) => return Err(setup("the host sent no initialised state")),
+    };
     if let Some(sealing) = sealing {
         sealing.finish().map_err(setup)?;
     }
-    let compiled = compile_with(&engine, &bytes)?;
+    let failed = |error| setup(format!("cannot write the artifact: {error}"));
+    let compiled = match compile_with(&engine, &bytes, state)? {
+        Made::Whole(compiled) => compiled,
+        Made::InitDue(code) => {
+            write(artifact, &code, 0).map_err(failed)?;
+            let code_bytes = code.len() as u64;
+            return Ok(CompilerMessage::InitDue { code_bytes });
+        }
+    };
     let code = compiled.code();
     let info = serde_json::to_vec(compiled.info()).map_err(setup)?;
     if info.len() > INFO_BYTES_MAX {
@@ -97,7 +156,7 @@ fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
     }
     write(artifact, code, 0)
         .and_then(|()| write(artifact, &info, code.len() as u64))
-        .map_err(|error| setup(format!("cannot write the artifact: {error}")))?;
+        .map_err(failed)?;
     Ok(CompilerMessage::Done {
         code_bytes: code.len() as u64,
         info_bytes: info.len() as u64,

@@ -63,8 +63,8 @@ const PARAMS_INLINE: usize = 8;
 
 /// An instance of a [`Program`].
 pub struct Guest<W: World> {
-    store: Store<State<W>>,
-    instance: Instance,
+    pub(super) store: Store<State<W>>,
+    pub(super) instance: Instance,
     /// How requests get into it, if its module has that.
     room: Option<Room>,
     /// The work function that was looked up last.
@@ -110,15 +110,6 @@ impl<W: World> Guest<W> {
             guest.work = guest.find_work(program, hint).ok();
         }
         Ok(guest)
-    }
-
-    /// Runs `_initialize`, once.
-    pub(crate) fn initialize(&mut self, program: &Program<W>) -> Result<(), Ended> {
-        if let Some(export) = program.initialize {
-            let initialize = self.function::<(), ()>(&export)?;
-            run(&mut self.store, &initialize, ())?;
-        }
-        Ok(())
     }
 
     /// Calls an export by its position among the module's exports.
@@ -300,7 +291,7 @@ impl<W: World> Guest<W> {
         }
     }
 
-    fn function<P: WasmParams, R: WasmResults>(
+    pub(super) fn function<P: WasmParams, R: WasmResults>(
         &mut self,
         export: &ModuleExport,
     ) -> Result<TypedFunc<P, R>, Ended> {
@@ -323,7 +314,7 @@ impl<W: World> Guest<W> {
 }
 
 #[inline]
-fn run<W, P: WasmParams, R: WasmResults>(
+pub(super) fn run<W, P: WasmParams, R: WasmResults>(
     store: &mut Store<State<W>>,
     function: &TypedFunc<P, R>,
     params: P,

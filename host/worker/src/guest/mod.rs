@@ -30,6 +30,7 @@ mod failure;
 mod imports;
 mod instance;
 mod limiter;
+mod moments;
 mod program;
 mod state;
 mod world;

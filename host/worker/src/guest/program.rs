@@ -160,6 +160,8 @@ impl Runtime {
             alloc: export(abi::ALLOC),
             free: export(abi::FREE),
             initialize: export(abi::INITIALIZE),
+            init: export(abi::INIT),
+            retire: export(abi::RETIRE),
             setup: Arc::new(wasi::Setup::new(setup, files)),
             hint: Cell::new(None),
         })
@@ -179,6 +181,8 @@ pub struct Program<W: World> {
     pub(super) alloc: Option<ModuleExport>,
     pub(super) free: Option<ModuleExport>,
     pub(super) initialize: Option<ModuleExport>,
+    pub(super) init: Option<ModuleExport>,
+    pub(super) retire: Option<ModuleExport>,
     setup: Arc<wasi::Setup>,
     /// The export that was called last: a new instance looks it up before its call arrives.
     pub(super) hint: Cell<Option<u32>>,
@@ -254,7 +258,7 @@ fn number(ty: &ValType) -> Option<Number> {
 }
 
 impl<W: World> Program<W> {
-    /// Makes an instance and runs its start function and `_initialize`. There must be no other.
+    /// Makes an instance and runs its start function and what begins its life. There must be no other.
     ///
     /// # Errors
     /// When the module's own code fails, or its needs exceed its limits.
@@ -264,7 +268,7 @@ impl<W: World> Program<W> {
         Ok(guest)
     }
 
-    /// As [`Self::instantiate`], without `_initialize`.
+    /// As [`Self::instantiate`], with no more than its start function.
     pub(crate) fn instantiate_only(&self, world: W) -> Result<Guest<W>, Ended> {
         let limiter = Limiter::new(self.limits.memory_bytes, self.limits.table_elements);
         let state = State::new(world, limiter, Arc::clone(&self.setup));
@@ -290,6 +294,11 @@ impl<W: World> Program<W> {
             Ok(instance) => Guest::new(self, store, instance),
             Err(error) => Err(explain(&error, store.data_mut())),
         }
+    }
+
+    /// Whether guests of it are asked if their worker is to be replaced.
+    pub(crate) fn has_retire(&self) -> bool {
+        self.retire.is_some()
     }
 
     /// Whether an export is a whole program, which wants an instance of its own.

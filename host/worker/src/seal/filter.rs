@@ -198,13 +198,27 @@ pub(super) fn worker(fds: Fds, with_files: bool) -> Vec<Rule> {
         &[Check::Int(0, fds.eventfd as u32)],
         "the ring for a reply that the host sleeps for",
     ));
-    if let Some(pagemap) = fds.pagemap {
-        rules.push(rule(
-            libc::SYS_ioctl,
-            &[Check::Int(0, pagemap as u32), Check::Int(1, PAGEMAP_SCAN)],
-            "the reset asks which pages an instance wrote",
-        ));
-    }
+    rules.extend(fds.pagemap.map(reset));
+    rules
+}
+
+fn reset(pagemap: RawFd) -> Rule {
+    rule(
+        libc::SYS_ioctl,
+        &[Check::Int(0, pagemap as u32), Check::Int(1, PAGEMAP_SCAN)],
+        "the reset asks which pages an instance wrote",
+    )
+}
+
+/// What a process may do that runs a module's initialisation, from the moment its artifact is loaded.
+pub(super) fn initializer(dump: RawFd, pagemap: Option<RawFd>) -> Vec<Rule> {
+    let mut rules = common();
+    rules.push(rule(
+        libc::SYS_pwrite64,
+        &[Check::Int(0, dump as u32)],
+        "the state that the initialisation left",
+    ));
+    rules.extend(pagemap.map(reset));
     rules
 }
 
@@ -285,7 +299,7 @@ mod probe;
 mod tests {
     use super::*;
 
-    fn tables() -> [Vec<Rule>; 4] {
+    fn tables() -> [Vec<Rule>; 6] {
         let fds = |pagemap| Fds {
             eventfd: 7,
             pagemap,
@@ -294,6 +308,8 @@ mod tests {
             worker(fds(Some(9)), false),
             worker(fds(None), false),
             worker(fds(Some(9)), true),
+            initializer(7, Some(9)),
+            initializer(7, None),
             compiler(5),
         ]
     }

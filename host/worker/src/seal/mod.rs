@@ -134,6 +134,23 @@ impl Sealing {
         Self::begin(assignment, &needs, landlock)
     }
 
+    /// Begins to seal a process that runs a module's initialisation, and whose engine has been made.
+    pub(crate) fn initializer(
+        assignment: Assignment,
+        limits: InstanceLimits,
+        dump: BorrowedFd<'_>,
+        dump_bytes_max: u64,
+        landlock: Landlock,
+    ) -> Result<Self, Breach> {
+        let needs = Needs {
+            rules: &filter::initializer(dump.as_raw_fd(), filter::pagemap_fd()),
+            ceilings: &limits::worker(limits.memory_bytes).or_breach("memory limit")?,
+            file_bytes_max: dump_bytes_max,
+            files: None,
+        };
+        Self::begin(assignment, &needs, landlock)
+    }
+
     fn begin(
         assignment: Assignment,
         needs: &Needs<'_>,

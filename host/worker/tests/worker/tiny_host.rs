@@ -17,8 +17,8 @@ use rustix::fs::MemfdFlags;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::de::DeserializeOwned;
 use stockade_wire::message::{
-    self, CompileRefusal, CompilerMessage, CompilerSetup, Failure, InstanceState, Seal, StopBy,
-    WasiSetup, WorkerMessage, WorkerRefusal, WorkerSetup,
+    self, CompileRefusal, CompilerMessage, CompilerSetup, Failure, Init, InstanceState, Seal,
+    StopBy, WasiSetup, WorkerMessage, WorkerRefusal, WorkerSetup,
 };
 use stockade_wire::module_info::ModuleInfo;
 use stockade_wire::role::{Assignment, Role, VARIABLE};
@@ -134,6 +134,7 @@ pub(crate) fn compile(
         module_bytes: module.len() as u64,
         cpu_time: Duration::from_secs(60),
         seal: options.seal,
+        init: Init::Due,
     };
     let module = memfd::sealed("module", module).unwrap();
     let fds = [module.as_fd(), artifact.as_fd()];
@@ -160,6 +161,7 @@ pub(crate) fn compile(
             })
         }
         CompilerMessage::Refused { why, message } => Err((why, message)),
+        CompilerMessage::InitDue { .. } => panic!("no module here has an initialisation"),
         CompilerMessage::Identity(_) => panic!("the identity comes once"),
     }
 }

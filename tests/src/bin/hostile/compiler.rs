@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::process;
 
 use rustix::process::Signal;
-use stockade_wire::message::{CompileRefusal, CompilerMessage, CompilerSetup};
+use stockade_wire::message::{CompileRefusal, CompilerMessage, CompilerSetup, Init};
 use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo, Number};
 
 use crate::{HONEST, sys};
@@ -13,8 +13,11 @@ use crate::{HONEST, sys};
 const IDENTITY: CompilerMessage = CompilerMessage::Identity([7; 32]);
 
 pub(crate) fn role() -> ! {
-    let (_, [module, artifact]) = sys::receive::<CompilerSetup, 2>();
-    let (mut module, mut artifact) = (File::from(module), File::from(artifact));
+    let (setup, fds) = sys::receive_any::<CompilerSetup>();
+    let mut files = fds.into_iter().map(File::from);
+    let (Some(mut module), Some(mut artifact)) = (files.next(), files.next()) else {
+        panic!("the host sends the module and a file");
+    };
     let mut code = String::new();
     module.rewind().expect("the module is a file");
     module
@@ -29,6 +32,12 @@ pub(crate) fn role() -> ! {
         .write_all(code.as_bytes())
         .expect("the file can be written");
     artifact.write_all(&info).expect("the file can be written");
+    let wants_init = code.starts_with("init:") && setup.init == Init::Due;
+    if wants_init || what == "init-due-twice" {
+        let code_bytes = code.len() as u64;
+        sys::tell(&CompilerMessage::InitDue { code_bytes });
+        sys::stall()
+    }
     let (code_bytes, info_bytes) = lengths(what, code.len() as u64, info.len() as u64);
     sys::tell(&CompilerMessage::Done {
         code_bytes,
@@ -123,6 +132,7 @@ fn description(what: &str) -> Vec<u8> {
     }
     let info = ModuleInfo {
         functions,
+        retire: what.starts_with("retire:"),
         ..ModuleInfo::default()
     };
     serde_json::to_vec(&info).expect("plain data")

@@ -25,6 +25,8 @@ const EVENT_KIND: usize = 520;
 const EVENT_LEN: usize = 524;
 const LOG_LEN: usize = 640;
 const LOG_LOST: usize = 644;
+const ASKED: usize = 768;
+const WORN_OUT: usize = 776;
 const RINGS: usize = 4096;
 
 /// The reply to `answer`, by an honest worker.
@@ -166,6 +168,14 @@ impl Slot {
 
     pub(crate) fn claim_accepted(&self, id: u64) {
         self.reply.store_u64(ACCEPTED, id);
+    }
+
+    /// That the guest wants another worker in its place, since this call.
+    pub(crate) fn claim_worn_out(&self, id: u64) {
+        self.reply.store_u64(WORN_OUT, id);
+        self.reply.store_u64(ASKED, id);
+        fence(Ordering::SeqCst);
+        self.ring();
     }
 
     pub(crate) fn payload_bytes_max(&self) -> usize {

@@ -34,15 +34,21 @@ pub(crate) fn begin() {
 
 /// What the host sends first, and its descriptors.
 pub(crate) fn receive<T: DeserializeOwned, const FDS: usize>() -> (T, [OwnedFd; FDS]) {
+    let (setup, fds) = receive_any();
+    (
+        setup,
+        fds.try_into().expect("the host sends what it promised"),
+    )
+}
+
+/// The same, with as many descriptors as there are.
+pub(crate) fn receive_any<T: DeserializeOwned>() -> (T, Vec<OwnedFd>) {
     let (bytes, fds) = packet::receive(io::stdin()).expect("the host speaks first");
     if bytes.is_empty() {
         process::exit(0);
     }
     let setup = message::decode(&bytes).expect("the host is honest");
-    (
-        setup,
-        fds.try_into().expect("the host sends what it promised"),
-    )
+    (setup, fds)
 }
 
 pub(crate) fn tell(message: &impl Serialize) {

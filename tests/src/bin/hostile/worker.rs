@@ -23,10 +23,11 @@ const CHUNK: u32 = 5;
 pub(crate) fn role() -> ! {
     let (setup, [request, reply, eventfd, artifact]) = sys::receive::<WorkerSetup, 4>();
     let code = read(&mut File::from(artifact));
+    let code = code.strip_prefix("compiler:retire:").unwrap_or(&code);
     let what = match code.split_once('@') {
         Some((what, who)) if is_meant(who, setup.worker) => what,
         Some(_) => HONEST,
-        None => &code,
+        None => code,
     };
     if what == "try-seals" {
         Slot::try_seals(setup.geometry, &request, &reply);
@@ -300,6 +301,8 @@ fn lie_afterwards(what: &str, slot: &Slot, request: Request) {
     match what {
         "reply-and-exit" => process::exit(3),
         "rewrite" => slot.keep_rewriting(request.id, request.len as usize),
+        "worn-out" => slot.claim_worn_out(request.id),
+        "worn-out-at-a-call-to-come" => slot.claim_worn_out(u64::MAX),
         "chatter-idle" => sys::tell(&WorkerMessage::Ready),
         "ring-after-reply" => loop {
             slot.ring();
