@@ -84,7 +84,6 @@ pub(super) enum Step {
     Permit(WaitPermit),
     /// Without a permit where calls wait for host functions.
     Worker(Option<Permit>, WaitWorker),
-    LastPermit(Option<Lease>, WaitPermit),
     InFlight(InFlight),
     Over,
 }
@@ -215,16 +214,6 @@ where
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
                 Poll::Pending => self.wait(cx),
             },
-            Step::LastPermit(lease, place) => match place.poll(cx) {
-                Poll::Ready(permit) => {
-                    let lease = lease.take().expect("kept until there is a permit");
-                    Poll::Ready(self.dispatch(permit, lease).map(|()| None))
-                }
-                Poll::Pending if self.hold.pool().is_closed_or_wakes(&mut self.watch, cx) => {
-                    Poll::Ready(Err(Error::Closed))
-                }
-                Poll::Pending => self.wait(cx),
-            },
             Step::InFlight(in_flight) => {
                 match in_flight.poll(self.hold.pool(), self.function, cx) {
                     Poll::Ready(Taken::Over(outcome)) => {
@@ -263,7 +252,7 @@ where
         }
     }
 
-    /// There is a worker; the permit may have been given back meanwhile.
+    /// There is a worker; the permit may have been given back before.
     fn with_worker(&mut self, permit: Option<Permit>, lease: Lease) -> Result<(), Error> {
         if let Some(permit) = permit {
             return self.dispatch(permit, lease);
@@ -271,7 +260,9 @@ where
         match self.limiter().acquire_first() {
             Ok(permit) => self.dispatch(permit, lease),
             Err(place) => {
-                self.step = Step::LastPermit(Some(lease), place);
+                // Calls that hold permits may wait for this very worker: nobody waits for a permit with one.
+                drop(lease);
+                self.step = Step::Permit(place);
                 Ok(())
             }
         }

@@ -1,11 +1,13 @@
 //! Which calls run when, and in which worker.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::task::Poll;
 
 use stockade::{Call, Error, Host, Limiter, State, WorkerState};
 use stockade_tests::census::children_of;
 use stockade_tests::{BOUND, alone, eventually, eventually_async, guest, host_of};
+use tokio::sync::Semaphore;
 
 use crate::by_hand::ByHand;
 use crate::hosts::{broken, comes_to_rest, outcome, probe, until_running};
@@ -254,4 +256,65 @@ fn a_host_serves_several_runtimes_and_outlives_each() {
         }
         comes_to_rest(&host, &limiter);
     }
+}
+
+#[test]
+fn calls_with_permits_and_calls_with_workers_do_not_wait_for_each_other() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let limiter = Limiter::new(2);
+    let waits = {
+        let gate = Arc::clone(&gate);
+        move || {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                7u32
+            }
+        }
+    };
+    let host = host_of(guest::probe())
+        .limiter(limiter.clone())
+        .workers(1)
+        .runtime(runtime.handle().clone())
+        .function("wait", waits)
+        .build_blocking()
+        .unwrap();
+    // As many as there may ever be workers: their permits are given back while their guests wait.
+    let mut lending: Vec<_> = (1..=5)
+        .map(|workers| {
+            let call = host.run_sync::<_, _, Result<u32, String>>("call_host", ("wait",));
+            let mut call = ByHand::new(call);
+            eventually(BOUND, || {
+                assert!(call.poll().is_pending());
+                let running = host.stats().workers.into_iter().filter(is_running);
+                running.count() == workers && limiter.borrowed() == 0
+            });
+            call
+        })
+        .collect();
+    let echo = |n: u64| ByHand::new(host.run_sync::<_, _, u64>("echo_u64", (n,)));
+    // In line for a worker, without a permit. It is given the one that is left, and does not look yet.
+    let mut without_permit = echo(1);
+    assert!(without_permit.poll().is_pending());
+    assert_eq!(limiter.borrowed(), 0);
+    gate.add_permits(5);
+    for call in &mut lending {
+        assert_eq!(call.finish().unwrap(), Ok(7));
+    }
+    eventually(BOUND, || host.stats().workers.len() == 1);
+    // In line for a worker with all the permits.
+    let (mut second, mut third) = (echo(2), echo(3));
+    assert!(second.poll().is_pending() && third.poll().is_pending());
+    assert_eq!(limiter.borrowed(), 2);
+    let mut left = vec![&mut without_permit, &mut second, &mut third];
+    eventually(BOUND, || {
+        left.retain_mut(|call| call.poll().is_pending());
+        left.is_empty()
+    });
+    comes_to_rest(&host, &limiter);
+}
+
+fn is_running(worker: &stockade::WorkerStats) -> bool {
+    worker.state == WorkerState::Running
 }
