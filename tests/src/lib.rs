@@ -4,14 +4,22 @@
 //! descriptors, memory) they observe in a process of their own: [`alone::alone`].
 
 pub mod alone;
+pub mod by_hand;
 pub mod census;
 pub mod guest;
+pub mod orphans;
+pub mod races;
+pub mod random;
 pub mod scratch;
+pub mod signals;
+pub mod storm;
 pub mod traces;
 pub mod wait;
 
 pub use alone::alone;
+pub use by_hand::ByHand;
 pub use census::{Census, census};
 pub use guest::host_of;
+pub use random::Random;
 pub use scratch::Scratch;
 pub use wait::{BOUND, eventually, eventually_async, wait_for};

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// waits so long when all is well.
 pub const BOUND: Duration = Duration::from_secs(5);
 
+/// A call that has no answer by then never gets one.
+pub const RESOLVES: Duration = Duration::from_secs(30);
+
 /// Between two looks at a condition that nothing announces.
 const LOOKS: Duration = Duration::from_millis(1);
 

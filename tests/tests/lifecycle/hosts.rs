@@ -6,10 +6,8 @@ use std::time::Duration;
 use stockade::{
     BrokenWorkerError, Error, Hardening, Host, HostBuilder, Limiter, Module, WorkerState,
 };
+use stockade_tests::wait::RESOLVES;
 use stockade_tests::{BOUND, eventually, eventually_async, guest, host_of};
-
-/// A call that has no answer by then never gets one.
-pub(crate) const RESOLVES: Duration = Duration::from_secs(30);
 
 /// An interrupt grace that a loaded machine does not exceed.
 pub(crate) const PATIENT: Duration = Duration::from_secs(5);

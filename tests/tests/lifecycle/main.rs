@@ -5,7 +5,6 @@
     reason = "helpers of tests, too: what fails in one fails the test that called it"
 )]
 
-mod by_hand;
 mod closing;
 mod dropping;
 mod failing;
@@ -18,13 +17,16 @@ mod hostile_start;
 mod hostile_worker;
 mod hosts;
 mod lifetimes;
+mod orphans;
 mod processes;
 mod queue;
+mod races;
 mod reload;
-mod signals;
 mod slot_memory;
 mod steps;
 mod stopping;
 mod storm;
 mod walls;
 mod worn_out;
+
+use stockade_tests::{by_hand, signals};

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use stockade::{Cause, Error, Host, Interrupt, Limits, Phase, State, WorkerState};
 use stockade_tests::census::is_alive;
-use stockade_tests::{BOUND, eventually_async};
+use stockade_tests::storm::spun;
+use stockade_tests::{BOUND, Random, eventually_async};
 
 use crate::hosts::{broken, comes_to_rest, only_pid, outcome, probe};
 use crate::signals;
-use crate::storm::{Random, spun};
 
 async fn echoes(host: &Host) {
     let n: u64 = outcome(host.run_sync("echo_u64", (7u64,))).await.unwrap();

@@ -11,6 +11,7 @@ use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
 use stockade_wire::slot::{EventKind, Idle, ReplyKind, Request};
 use stockade_wire::sys::packet;
 
+use crate::random::Random;
 use crate::slot::Slot;
 use crate::{HONEST, sys};
 
@@ -141,6 +142,7 @@ fn serve(what: &str, slot: &Slot) -> ! {
 /// Before guest code could run.
 fn lie_unaccepted(what: &str, slot: &Slot, request: Request) {
     match what {
+        "corrupt" => corrupt(slot, request.id, 0),
         "event-unaccepted" => {
             slot.claim_event(request.id << 32 | 1, 1, 8);
             sys::stall()
@@ -287,6 +289,7 @@ fn lie_accepted(what: &str, slot: &Slot, request: Request) {
             }
             claim(id + 1, VALUE, 8)
         }
+        "corrupt" => corrupt(slot, id, 1),
         "value-when-stopped" => {
             while !slot.honest.stop_requested(id) {
                 std::thread::sleep(Duration::from_millis(1));
@@ -307,8 +310,28 @@ fn lie_afterwards(what: &str, slot: &Slot, request: Request) {
         "ring-after-reply" => loop {
             slot.ring();
         },
+        "corrupt" => corrupt(slot, request.id, 2),
         _ => {}
     }
+}
+
+/// Overwrites control words at every eighth call, at one of the three points of it: with numbers of which some
+/// are nearly right.
+fn corrupt(slot: &Slot, id: u64, point: u64) {
+    let mut random = Random::of(id, process::id().into());
+    if random.below(8) > 0 || random.below(3) != point {
+        return;
+    }
+    for _ in 0..=random.below(6) {
+        let number = match random.below(4) {
+            0 => id + random.below(3),
+            1 => random.below(5),
+            2 => id << 32 | random.below(3),
+            _ => random.below(u64::MAX),
+        };
+        slot.overwrite(random.below(u64::MAX) as usize, number);
+    }
+    slot.ring();
 }
 
 fn eprint_ignoring_errors(text: &str) {

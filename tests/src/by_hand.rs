@@ -7,12 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-pub(crate) struct ByHand<F: Future> {
+/// A future and what it was woken for.
+#[derive(Debug)]
+pub struct ByHand<F: Future> {
     future: Pin<Box<F>>,
     bell: Arc<Bell>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bell {
     rung: Mutex<bool>,
     heard: Condvar,
@@ -28,7 +30,8 @@ impl Wake for Bell {
 }
 
 impl<F: Future> ByHand<F> {
-    pub(crate) fn new(future: impl IntoFuture<IntoFuture = F>) -> Self {
+    /// Takes the future; it is not polled yet.
+    pub fn new(future: impl IntoFuture<IntoFuture = F>) -> Self {
         Self {
             future: Box::pin(future.into_future()),
             bell: Arc::default(),
@@ -36,13 +39,13 @@ impl<F: Future> ByHand<F> {
     }
 
     /// Polls once.
-    pub(crate) fn poll(&mut self) -> Poll<F::Output> {
+    pub fn poll(&mut self) -> Poll<F::Output> {
         let waker = Waker::from(Arc::clone(&self.bell));
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
     /// Waits until the future has asked to be polled; `false` when it does not within `bound`.
-    pub(crate) fn wait(&self, bound: Duration) -> bool {
+    pub fn wait(&self, bound: Duration) -> bool {
         let rung = self
             .bell
             .rung
@@ -57,13 +60,16 @@ impl<F: Future> ByHand<F> {
     }
 
     /// Polls it to its end.
+    ///
+    /// # Panics
+    /// When it asks for nothing for [`RESOLVES`](crate::wait::RESOLVES).
     #[track_caller]
-    pub(crate) fn finish(&mut self) -> F::Output {
+    pub fn finish(&mut self) -> F::Output {
         loop {
             if let Poll::Ready(output) = self.poll() {
                 return output;
             }
-            assert!(self.wait(super::hosts::RESOLVES), "a call was never woken");
+            assert!(self.wait(crate::wait::RESOLVES), "a call was never woken");
         }
     }
 }

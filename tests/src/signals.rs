@@ -1,11 +1,14 @@
 //! Signals to workers of this process, and to nobody else.
 
+use crate::{BOUND, eventually};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use stockade_tests::{BOUND, eventually};
 
-/// Sends `signal` to a worker. A process that is gone, or not a child of this one, is left alone.
+/// Sends `signal` to a worker. A process that is gone, or not started by this one, is left alone.
+///
+/// # Panics
+/// When no process can have this id.
 #[track_caller]
-pub(crate) fn send(pid: u32, signal: Signal) {
+pub fn send(pid: u32, signal: Signal) {
     let raw = i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
@@ -14,13 +17,21 @@ pub(crate) fn send(pid: u32, signal: Signal) {
         return;
     };
     // Looked at after the pidfd was opened: from then on the id cannot mean another process.
-    if parent(pid) == Some(std::process::id()) {
+    if is_ours(pid) {
         let _ = pidfd_send_signal(pidfd, signal);
     }
 }
 
+/// Whether a process is a child of this one, or of a child: a fork server has the workers.
+fn is_ours(pid: u32) -> bool {
+    let myself = std::process::id();
+    let above = parent(pid);
+    above == Some(myself) || above.and_then(parent) == Some(myself)
+}
+
 /// The state of a process, as `ps` shows it.
-pub(crate) fn state(pid: u32) -> Option<char> {
+#[must_use]
+pub fn state(pid: u32) -> Option<char> {
     stat(pid)?.chars().next()
 }
 
@@ -35,8 +46,11 @@ fn stat(pid: u32) -> Option<String> {
 }
 
 /// Waits until a worker that was given the call `spin` runs guest code: it has accepted the call then.
+///
+/// # Panics
+/// When it does not.
 #[track_caller]
-pub(crate) fn until_spinning(pid: u32) {
+pub fn until_spinning(pid: u32) {
     let before = cpu_time(pid);
     eventually(BOUND, || cpu_time(pid) > before + 3_000_000);
 }
