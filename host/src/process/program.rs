@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use stockade_wire::role;
 
 use crate::Error;
@@ -55,8 +56,13 @@ impl Program {
         let refuse = |reason: String| {
             Error::config("worker_program", format!("{}: {reason}", path.display()))
         };
-        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| refuse(std::io::Error::from(error).to_string()))?;
+        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(
+            |error| match error {
+                // Nothing is wrong with the setting.
+                Errno::MFILE | Errno::NFILE | Errno::NOMEM => Error::Io(error.into()),
+                _ => refuse(std::io::Error::from(error).to_string()),
+            },
+        )?;
         let stat = rustix::fs::fstat(&fd).map_err(|error| refuse(error.to_string()))?;
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
             return Err(refuse("not a file".to_owned()));

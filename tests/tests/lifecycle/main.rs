@@ -7,6 +7,7 @@
 
 mod closing;
 mod dropping;
+mod exhaustion;
 mod failing;
 mod forks;
 mod hostile_compiler;
