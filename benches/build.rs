@@ -1,7 +1,15 @@
 //! Builds the guests that are measured.
 
 fn main() {
-    for guest in ["../guests/hello", "../guests/probe"] {
-        stockade_build::guest(guest).build();
+    for name in [
+        "hello",
+        "probe",
+        "markdown",
+        "thumbnail",
+        "regex",
+        "script",
+        "archive",
+    ] {
+        stockade_build::guest(format!("../guests/{name}")).build();
     }
 }

@@ -1,7 +1,16 @@
 //! Builds the guests that the tests and the quick start run.
 
 fn main() {
-    for name in ["hello", "probe", "markdown", "prepared", "thumbnail"] {
+    for name in [
+        "hello",
+        "probe",
+        "markdown",
+        "prepared",
+        "thumbnail",
+        "regex",
+        "script",
+        "archive",
+    ] {
         stockade_build::guest(format!("../guests/{name}")).build();
     }
     // Programs that nobody here wrote: a compressor, and an interpreter of a language for scripts. They need not

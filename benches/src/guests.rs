@@ -6,6 +6,11 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) const HELLO: &[u8] = stockade::include_guest!("hello");
 pub(crate) const PROBE: &[u8] = stockade::include_guest!("probe");
+pub(crate) const MARKDOWN: &[u8] = stockade::include_guest!("markdown");
+pub(crate) const THUMBNAIL: &[u8] = stockade::include_guest!("thumbnail");
+pub(crate) const REGEX: &[u8] = stockade::include_guest!("regex");
+pub(crate) const SCRIPT: &[u8] = stockade::include_guest!("script");
+pub(crate) const ARCHIVE: &[u8] = stockade::include_guest!("archive");
 
 /// Default settings, but for permits and retirement: each host has permits of its own, so that none waits for
 /// another's calls, and workers stay, because ten thousand calls are over in some milliseconds.

@@ -46,6 +46,24 @@ pub fn rhai_run() -> Module {
     Module::from_bytes(stockade::include_guest!("rhai-run"))
 }
 
+/// Searches that backtrack.
+#[must_use]
+pub fn regex() -> Module {
+    Module::from_bytes(stockade::include_guest!("regex"))
+}
+
+/// Users' scripts.
+#[must_use]
+pub fn script() -> Module {
+    Module::from_bytes(stockade::include_guest!("script"))
+}
+
+/// Zip archives.
+#[must_use]
+pub fn archive() -> Module {
+    Module::from_bytes(stockade::include_guest!("archive"))
+}
+
 /// A host of `module` that shares compiled guests with all other tests, and permits with none.
 pub fn host_of(module: Module) -> HostBuilder {
     Host::builder(module)

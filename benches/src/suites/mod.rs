@@ -8,6 +8,7 @@ mod payload;
 mod start;
 mod throughput;
 mod walls;
+mod workloads;
 
 use anyhow::Result;
 
@@ -62,5 +63,10 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "walls",
         about: "what hardening costs, next to none",
         run: walls::run,
+    },
+    Suite {
+        name: "workloads",
+        about: "real work on real input, next to the same work in this process",
+        run: workloads::run,
     },
 ];

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod abi;
+mod archives;
 mod bad_modules;
 mod cache;
 mod chunks;
@@ -23,6 +24,8 @@ mod payloads;
 mod programs;
 mod repository;
 mod runtimes;
+mod scripts;
+mod searches;
 mod settings;
 mod state;
 mod vectors;
