@@ -184,7 +184,7 @@ async fn a_guest_that_always_has_enough_is_replaced_at_a_pace() {
     while pids.len() < 4 {
         feel(&host, YES).await;
         pids.extend(host.stats().workers.iter().map(|worker| worker.pid));
-        assert!(begun.elapsed() < crate::hosts::RESOLVES, "{pids:?}");
+        assert!(begun.elapsed() < stockade_tests::wait::RESOLVES, "{pids:?}");
     }
     eventually_async(BOUND, || host.stats().worker_counts.retired_guest >= 1).await;
     let granted = u128::from(host.stats().worker_counts.started - 1);
