@@ -23,3 +23,24 @@ pub use guest::host_of;
 pub use random::Random;
 pub use scratch::Scratch;
 pub use wait::{BOUND, eventually, eventually_async, wait_for};
+
+/// The guides and the README: what they show compiles.
+#[cfg(doctest)]
+mod guides {
+    macro_rules! guides {
+        ($($name:ident $file:literal)*) => {
+            $(#[doc = include_str!(concat!("../../", $file))] mod $name {})*
+        };
+    }
+    guides! {
+        readme "README.md"
+        cancellation "docs/cancellation.md"
+        deploying "docs/deploying.md"
+        embedding "docs/embedding.md"
+        guests "docs/guests.md"
+        isolation "docs/isolation.md"
+        limits "docs/limits.md"
+        porting "docs/porting.md"
+        state "docs/state.md"
+    }
+}

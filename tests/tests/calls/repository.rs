@@ -151,3 +151,39 @@ fn every_crate_takes_the_lints_of_its_workspace() {
         }
     }
 }
+
+/// What a page links to in this repository: the targets of `[text](target)`, without fragments.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    targets
+        .filter(|target| !target.contains("://") && !target.starts_with('#'))
+        .map(|target| target.split('#').next().unwrap())
+}
+
+#[test]
+fn every_link_between_pages_leads_somewhere() {
+    let mut pages = Vec::new();
+    files(
+        root(),
+        &|path| path.extension().is_some_and(|extension| extension == "md"),
+        &mut pages,
+    );
+    pages.retain(|path| {
+        !path
+            .components()
+            .any(|part| part.as_os_str() == "node_modules")
+    });
+    let mut count = 0;
+    for path in pages {
+        let page = fs::read_to_string(&path).unwrap();
+        for target in links(&page) {
+            count += 1;
+            let file = path.parent().unwrap().join(target);
+            assert!(file.exists(), "{}: {target}", path.display());
+        }
+    }
+    assert!(count > 50, "{count}");
+}

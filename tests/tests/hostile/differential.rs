@@ -134,3 +134,51 @@ fn thumbnails_are_the_same_in_both_places() {
         }
     }
 }
+
+fn sample(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn searches_are_the_same_in_both_places() {
+    type Found = Result<Vec<(usize, usize, Vec<Option<String>>)>, String>;
+    let pair = Pair::of(stockade::include_guest!("regex"));
+    let log = sample("texts/access.log");
+    for pattern in [r"(?m)^(\S+) (?=.*\n\1 )", r#"(?<=" )50[03]"#, "a(b", "z{3}"] {
+        pair.compare::<_, Found>("search", (pattern, &*log));
+    }
+    pair.compare::<_, Result<String, String>>("replace", (r"(\d+)\.(\d+)", &*log, "$2.$1"));
+}
+
+#[test]
+fn scripts_are_the_same_in_both_places() {
+    // What went wrong has other fields, and is not compared.
+    type Results = Result<Vec<String>, ()>;
+    let pair = Pair::of(stockade::include_guest!("script"));
+    let orders = sample("scripts/orders.json");
+    let report = sample("scripts/report.jq");
+    pair.compare::<_, Results>("run", (&*report, &*orders));
+    let queens = sample("scripts/queens.jq");
+    for side in ["1", "4", "6"] {
+        pair.compare::<_, Results>("run", (&*queens, side));
+    }
+}
+
+#[test]
+fn archives_are_the_same_in_both_places() {
+    // A variant of an enum is a number on the way.
+    type Entries = Result<Vec<(String, Option<String>, u32, u64, u64)>, (u32, String)>;
+    let pair = Pair::of(stockade::include_guest!("archive"));
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("archives");
+    let archives = files(&dir, &["zip"]);
+    assert!(archives.len() >= 6);
+    for path in archives {
+        let archive = Bytes::from(fs::read(path).unwrap());
+        pair.compare::<_, Entries>("list", (archive,));
+    }
+    let good = Bytes::from(fs::read(dir.join("good.zip")).unwrap());
+    for name in ["images/julia.jpg", "tables/squares.txt", "empty"] {
+        let args = (good.clone(), name, 1u64 << 20);
+        pair.compare::<_, Result<Bytes, u32>>("extract", args);
+    }
+}
