@@ -195,10 +195,16 @@ impl Walls {
         }
     }
 
-    /// The same, with what a probe found out about what the kernel does not show.
-    pub(crate) fn with(mut self, trials: &Trials) -> Self {
+    /// The same, with what a probe found out about what the kernel does not show. The probe has no files: of a
+    /// worker that was granted some, it says nothing about what keeps it to those.
+    pub(crate) fn with(mut self, trials: &Trials, granted: &Directories) -> Self {
         for report in &mut self.walls {
             report.state = match (&report.state, trials.of(report.wall)) {
+                (WallState::Claimed, Some(None))
+                    if report.wall == Wall::Landlock && !granted.is_empty() =>
+                {
+                    continue;
+                }
                 (WallState::Claimed, Some(None)) => WallState::Tried,
                 (WallState::Claimed | WallState::Verified, Some(Some(reason))) => {
                     missing(&format!("a probe of this program showed that {reason}"))

@@ -546,7 +546,7 @@ where
     /// them.
     fn keep_what_is_left(&mut self, in_flight: &InFlight) {
         if self.args.as_ref().is_some_and(|args| args.count() > 1) {
-            let chunk = in_flight.worker().slot().chunk();
+            let chunk = in_flight.worker().slot().chunk(in_flight.id());
             self.left = Some(Box::new((chunk, in_flight.of())));
         }
     }

@@ -481,7 +481,7 @@ impl Pool {
         // A host has had a worker that was ready, or it would not have been built.
         let walls = known.unwrap_or_else(|| self.walls_of(0));
         match self.trials.get() {
-            Some(trials) => walls.with(trials),
+            Some(trials) => walls.with(trials, &self.recipe.directories),
             None => walls,
         }
     }

@@ -292,7 +292,7 @@ impl Worker {
     /// is left to the host.
     fn answer_chunk(&mut self, request: Request) {
         let site = self.site;
-        let chunk = site.slot.begin_chunk();
+        let chunk = site.slot.begin_chunk(request.id);
         // Of the last item that has run; the instance is made ready before the next.
         let mut reusable = None;
         for args in site.slot.items(request) {

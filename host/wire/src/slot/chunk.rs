@@ -61,9 +61,13 @@ fn split_one(replies: &[u8]) -> Option<(ItemReply<'_>, &[u8])> {
 }
 
 impl HostSlot {
-    /// What the worker, which is dead, has left of the chunk that it had.
+    /// What the worker has left of the chunk that is call `id`. One that is alive may be about to leave more: what
+    /// is found are the first of its items.
     #[must_use]
-    pub fn chunk(&self) -> Chunk {
+    pub fn chunk(&self, id: u64) -> Chunk {
+        if self.reply.load_u64(reply::ITEMS_OF) != id {
+            return Chunk::default();
+        }
         let [begun, over] = reply::ITEMS.map(|word| self.reply.load_u32(word) as usize);
         let len = self.reply.load_u32(reply::ITEMS_LEN) as usize;
         let max = self.geometry.reply_bytes_max(ReplyKind::Chunk);
@@ -131,12 +135,13 @@ impl WorkerSlot {
             .copy_out(Geometry::request_offset(len as usize) + at, to);
     }
 
-    /// Begins to reply to a chunk.
+    /// Begins to reply to the chunk that is call `id`.
     #[must_use]
-    pub fn begin_chunk(&self) -> ChunkReply<'_> {
-        for word in reply::ITEMS {
+    pub fn begin_chunk(&self, id: u64) -> ChunkReply<'_> {
+        for word in reply::ITEMS.into_iter().chain([reply::ITEMS_LEN]) {
             self.reply.store_u32(word, 0);
         }
+        self.reply.store_u64(reply::ITEMS_OF, id);
         ChunkReply {
             slot: self,
             len: Cell::new(0),

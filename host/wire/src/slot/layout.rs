@@ -81,6 +81,8 @@ pub(super) mod reply {
     pub(in crate::slot) const LOG_LOST: usize = 644;
     /// u32 each: how many items of the current chunk guest code may have begun, and how many are over.
     pub(in crate::slot) const ITEMS: [usize; 2] = [704, 708];
+    /// u64: the call that both belong to. Between its mark and its first item stands what an earlier chunk left.
+    pub(in crate::slot) const ITEMS_OF: usize = 720;
     /// u32: how many bytes of replies the items have that are over.
     pub(in crate::slot) const ITEMS_LEN: usize = 712;
     /// u64: the newest call after which the guest was asked whether its worker is to be replaced. In a line

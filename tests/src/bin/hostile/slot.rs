@@ -99,7 +99,7 @@ impl Slot {
     }
 
     fn answer_chunk(&self, request: Request) {
-        let chunk = self.honest.begin_chunk();
+        let chunk = self.honest.begin_chunk(request.id);
         for item in self.honest.items(request) {
             if !chunk.begin_item(request.id) {
                 break;
