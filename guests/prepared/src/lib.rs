@@ -24,7 +24,11 @@ fn prepare() {
     RUNS.fetch_add(1, Relaxed);
     println!("preparing");
     eprintln!("preparing, at length: {}", "x".repeat(100_000));
-    let is_prime = |n: &u32| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u32| {
+        (2..)
+            .take_while(|d| d * d <= *n)
+            .all(|d| !n.is_multiple_of(d))
+    };
     let primes: Vec<u32> = (2..100_000).filter(is_prime).collect();
     let names = primes.iter().enumerate();
     let names = names.map(|(at, prime)| (prime.to_string(), at)).collect();

@@ -1,8 +1,6 @@
 //! Version 1 of the rules between a guest and whoever runs it: the names and types that both the compiler,
 //! which checks modules, and the worker, which calls them, go by.
 
-use wasmtime::ValType;
-
 /// The version that metadata must name.
 pub(crate) const VERSION: u32 = 1;
 
@@ -79,13 +77,4 @@ pub(crate) fn unpack(result: u64) -> (u32, u32) {
 pub(crate) enum Ty {
     I32,
     I64,
-}
-
-impl From<Ty> for ValType {
-    fn from(ty: Ty) -> Self {
-        match ty {
-            Ty::I32 => Self::I32,
-            Ty::I64 => Self::I64,
-        }
-    }
 }

@@ -87,6 +87,15 @@ impl Wasi {
     }
 }
 
+impl From<Ty> for ValType {
+    fn from(ty: Ty) -> Self {
+        match ty {
+            Ty::I32 => Self::I32,
+            Ty::I64 => Self::I64,
+        }
+    }
+}
+
 pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>, with_files: bool) -> Result<()> {
     if with_files {
         files::link(linker)?;
