@@ -259,14 +259,15 @@ where
                 Some(self.better_size(1))
             }
             Way::Many(running) => {
-                let ended = loop {
-                    match running.poll_raw(cx) {
-                        Poll::Pending => return None,
-                        // Nobody listens.
-                        Poll::Ready(Ok(Advance::Item(_))) => {}
-                        Poll::Ready(Ok(Advance::Reply(raw))) => break Ok(raw),
-                        Poll::Ready(Err(error)) => break Err(error),
+                let ended = match running.poll_raw(cx) {
+                    Poll::Pending => return None,
+                    // Nobody listens. Others go on before the next.
+                    Poll::Ready(Ok(Advance::Item(_))) => {
+                        cx.waker().wake_by_ref();
+                        return None;
                     }
+                    Poll::Ready(Ok(Advance::Reply(raw))) => Ok(raw),
+                    Poll::Ready(Err(error)) => Err(error),
                 };
                 let items = running.take_args().map(|Chunk(items)| items);
                 let mut items = VecDeque::from(items.unwrap_or_default());

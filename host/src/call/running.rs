@@ -121,7 +121,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        let mut steps = 0;
         let result = loop {
+            if has_had_its_turn(&mut steps, cx) {
+                return Poll::Pending;
+            }
             match this.advance(cx) {
                 Poll::Pending => return Poll::Pending,
                 // Nobody listens, so a worker that is honest emits nothing.
@@ -133,6 +137,19 @@ where
         this.count(&result);
         Poll::Ready(result)
     }
+}
+
+/// Whether other tasks of this thread are to go on before the next step: a guest that wants one thing after the
+/// other would hold them up for as long as it likes.
+fn has_had_its_turn(steps: &mut u32, cx: &Context<'_>) -> bool {
+    /// Several times as many as a call that goes smoothly takes.
+    const STEPS_MAX: u32 = 16;
+    *steps += 1;
+    let over = *steps > STEPS_MAX;
+    if over {
+        cx.waker().wake_by_ref();
+    }
+    over
 }
 
 /// What a poll of a call has brought.
@@ -157,7 +174,11 @@ where
 {
     /// Polls for what comes next, the guest's items included.
     pub(crate) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Result<Advance, Error>> {
+        let mut steps = 0;
         let result = loop {
+            if has_had_its_turn(&mut steps, cx) {
+                return Poll::Pending;
+            }
             match self.advance(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(None)) => {}

@@ -787,3 +787,28 @@ async fn a_guest_that_lies_about_its_memory_to_an_import_fails_its_call_alone() 
         assert_eq!(host.run_sync::<_, _, i32>("good", ()).await.unwrap(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_guest_that_asks_for_ever_does_not_hold_up_the_thread_of_its_caller() {
+    let wat = r#"(module
+        (import "stockade" "call" (func $call (param i32 i32 i32 i32) (result i64)))
+        (memory (export "memory") 1)
+        (func (export "stockade_alloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "good") (result i32) (i32.const 1))
+        (func (export "ask") (loop
+            (drop (call $call (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1)))
+            (br 0))))"#;
+    let builder = host_of(Module::from_wat(wat)).workers(1);
+    let host = builder.interrupt_grace(BOUND).build().await.unwrap();
+    // The other task of this thread gets its turns while the guest asks.
+    let asking = host.call::<_, _, ()>("ask", ()).spawn();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let late = tokio::time::timeout(Duration::from_millis(50), host.run_sync("good", ()));
+    let late: Result<Result<i32, _>, _> = late.await;
+    assert!(late.is_err(), "the only worker is taken");
+    asking.cancel();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    assert_eq!(host.run_sync::<_, _, i32>("good", ()).await.unwrap(), 1);
+}

@@ -216,7 +216,8 @@ fn signals_of_a_terminal_or_a_service_manager_do_not_reach_workers() {
     );
     let sleeps = |ms: u64| ByHand::new(host.run_sync::<_, _, ()>("sleep_ms", (ms,)));
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::PIPE] {
-        let mut call = sleeps(20);
+        // Long enough not to be over within a poll on a loaded machine.
+        let mut call = sleeps(300);
         assert!(call.poll().is_pending());
         // A worker of ours: its host would have reaped it if it were dead.
         rustix::process::kill_process(raw, signal).unwrap();
