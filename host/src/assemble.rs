@@ -161,6 +161,10 @@ fn start(
     counters: Option<Counters>,
 ) -> Result<Arc<Shared>, StartError> {
     let info = described(made).map_err(StartError::Artifact)?;
+    let functions = Functions::new(&info);
+    functions
+        .check(&config.expected)
+        .map_err(StartError::Error)?;
     let recipe = Recipe {
         program: Arc::clone(&parts.program),
         artifact: memfd::sealed("stockade-artifact", &made.code)
@@ -172,7 +176,7 @@ fn start(
     };
     let pool = Pool::new(
         config.clone(),
-        Functions::new(&info),
+        functions,
         supervisor,
         recipe,
         counters.clone().unwrap_or_else(Counters::new),

@@ -1,24 +1,38 @@
 //! Modules that are whole programs.
 
+use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::call::{Call, Running};
+use crate::call::{Call, Running, Sink};
 use crate::hold::{Hold, Shared};
 use crate::{Bytes, Error};
 
 /// A run of a command module, made by [`crate::Host::run_command`]. It does nothing before it is awaited;
 /// dropped after that, it is stopped.
-#[derive(Debug)]
 #[must_use = "a command does nothing until it is awaited"]
 pub struct Command {
     shared: Arc<Shared>,
     args: Vec<String>,
     stdin: Bytes,
     timeout: Option<Duration>,
+    sink: Option<Sink>,
+}
+
+/// One of the two streams that a program writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl OutputStream {
+    pub(crate) const BOTH: [Self; 2] = [Self::Stdout, Self::Stderr];
 }
 
 /// What a command left.
@@ -45,6 +59,7 @@ impl Command {
             args,
             stdin: Bytes::new(),
             timeout: None,
+            sink: None,
         }
     }
 
@@ -60,6 +75,43 @@ impl Command {
         self.timeout = Some(timeout);
         self
     }
+
+    /// Gives `sink` what the program writes while it runs, some milliseconds later: all of it and in its order, of
+    /// each stream that the host does not discard. What [`CommandOutput`] has is the end of the same.
+    ///
+    /// It is called by whoever polls. A program that writes faster than that waits, which costs time and no
+    /// memory: at most [`crate::Limits::output_bytes`] of each stream are on the way. Only of a run that is stopped
+    /// may the last bytes be missing.
+    ///
+    /// ```no_run
+    /// use std::io::{self, Write};
+    /// use stockade::OutputStream;
+    ///
+    /// # async fn run(host: stockade::Host) -> Result<(), stockade::Error> {
+    /// let build = host.run_command(["build"]).on_output(|stream, bytes| {
+    ///     // A terminal that has gone away is no reason to stop.
+    ///     let _ = match stream {
+    ///         OutputStream::Stdout => io::stdout().write_all(bytes),
+    ///         OutputStream::Stderr => io::stderr().write_all(bytes),
+    ///     };
+    /// });
+    /// println!("exit code {}", build.await?.exit_code);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_output(mut self, sink: impl FnMut(OutputStream, &[u8]) + Send + 'static) -> Self {
+        self.sink = Some(Mutex::new(Box::new(sink)));
+        self
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("args", &self.args)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl IntoFuture for Command {
@@ -72,6 +124,10 @@ impl IntoFuture for Command {
             Call::of(Hold::Service(self.shared), command, (self.args, self.stdin)).keeping_output();
         let call = match self.timeout {
             Some(timeout) => call.timeout(timeout),
+            None => call,
+        };
+        let call = match self.sink {
+            Some(sink) => call.following(sink),
             None => call,
         };
         RunningCommand(call.into_running())
@@ -99,5 +155,18 @@ impl Future for RunningCommand {
             stdout_lost: stdout.lost,
             stderr_lost: stderr.lost,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_and_its_run_can_be_moved_and_shared() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Command>();
+        shared::<RunningCommand>();
+        shared::<Call<(), ()>>();
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::functions::Expected;
 use crate::host_function::HostFunctions;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
 use crate::wasi::Wasi;
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) codec: Codec,
     pub(crate) runtime: Option<tokio::runtime::Handle>,
     pub(crate) host_functions: HostFunctions,
+    /// What the module must have.
+    pub(crate) expected: Vec<Expected>,
 }
 
 /// Where artifacts are kept.
@@ -68,6 +71,7 @@ impl Config {
             codec: Codec::default(),
             runtime: tokio::runtime::Handle::try_current().ok(),
             host_functions: HostFunctions::default(),
+            expected: Vec::new(),
         }
     }
 

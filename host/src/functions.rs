@@ -59,6 +59,29 @@ fn bounded(function: &FunctionInfo) -> FunctionInfo {
     info
 }
 
+/// A function that a host's module must have, with the types of the calls that are to come.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
+    /// Or why it has none.
+    name: Result<String, String>,
+    args: &'static str,
+    result: &'static str,
+}
+
+impl Expected {
+    pub(crate) fn new<A, R>(function: &impl crate::Function<A, R>) -> Self {
+        Self {
+            name: match function.name() {
+                Ok(name) => Ok(name.to_owned()),
+                Err(Error::Config { reason, .. }) => Err(reason),
+                Err(other) => Err(other.to_string()),
+            },
+            args: type_name::<A>(),
+            result: type_name::<R>(),
+        }
+    }
+}
+
 /// Where the compiler keeps the names of a call's argument and result types.
 type TypePair = [usize; 4];
 
@@ -139,6 +162,17 @@ impl Functions {
         }
     }
 
+    /// Refuses a module that lacks one of these, or has it with other types.
+    pub(crate) fn check(&self, expected: &[Expected]) -> Result<(), Error> {
+        for Expected { name, args, result } in expected {
+            let name = name
+                .as_ref()
+                .map_err(|reason| Error::config("expects", reason.clone()))?;
+            self.find(name)?.1.compare(args, result)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn get(&self, place: usize) -> Option<&Entry> {
         self.entries.get(place)
     }
@@ -190,16 +224,21 @@ impl Entry {
         if self.fitting.iter().any(|known| known.get() == Some(&pair)) {
             return Ok(());
         }
-        if let Some((expected, found)) = signature::clash(&self.info, args, result) {
-            return Err(Error::Signature {
-                function: self.info.name.clone(),
-                expected,
-                found,
-            });
-        }
+        self.compare(args, result)?;
         // All places taken: this pair will be compared again.
         let _ = self.fitting.iter().find(|place| place.set(pair).is_ok());
         Ok(())
+    }
+
+    fn compare(&self, args: &str, result: &str) -> Result<(), Error> {
+        match signature::clash(&self.info, args, result) {
+            None => Ok(()),
+            Some((expected, found)) => Err(Error::Signature {
+                function: self.info.name.clone(),
+                expected,
+                found,
+            }),
+        }
     }
 }
 

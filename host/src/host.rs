@@ -13,6 +13,7 @@ use crate::call::{Call, Running, find_emitting};
 use crate::command::Command;
 use crate::config::{CacheDir, Config};
 use crate::function::{Emitting, Function};
+use crate::functions::Expected;
 use crate::host_function::HostFunction;
 use crate::items::Items;
 use crate::limits::{Codec, Hardening, Interrupt, Limits, State, WorkerType};
@@ -393,7 +394,8 @@ impl HostBuilder {
     /// function that panics ends the call with [`Error::HostFunction`]. A result of the function's own is handed
     /// to the guest like any other value.
     ///
-    /// The arguments are a hostile guest's: check them as you would a stranger's request.
+    /// The arguments are a hostile guest's: check them as you would a stranger's request. Their types and the
+    /// result's must be those that the guest names in its `host_call`: here nothing compares them.
     pub fn function<A, F>(mut self, name: impl Into<String>, function: F) -> Self
     where
         F: HostFunction<A>,
@@ -403,12 +405,32 @@ impl HostBuilder {
         self
     }
 
+    /// Says that calls of this function, with these types, are to come; may be repeated. A module that lacks
+    /// it, or has it with types that differ, is then refused by [`Self::build`] and by [`Host::reload`], with
+    /// both signatures, instead of at the first call.
+    ///
+    /// ```
+    /// # use stockade::{Host, Module};
+    /// # mod guest { pub fn resize(_: &[u8], _: u32, _: u32) -> Result<Vec<u8>, String> { Ok(Vec::new()) } }
+    /// let builder = Host::builder(Module::from_file("guest.wasm"))
+    ///     .expects(guest::resize) // The `#[work]` function of the guest crate, as `run_sync` takes it,
+    ///     .expects::<_, (u32,), u64>("fib"); // or a name and the types.
+    /// ```
+    pub fn expects<F, A, R>(mut self, function: F) -> Self
+    where
+        F: Function<A, R>,
+    {
+        self.config.expected.push(Expected::new(&function));
+        self
+    }
+
     /// Compiles the module, unless the cache has it, and starts the first worker.
     ///
     /// # Errors
     /// [`Error::Config`] names the setting that makes no sense; [`Error::Io`], [`Error::InvalidModule`] and
     /// [`Error::Compile`] are about the module; [`Error::Spawn`] about processes; [`Error::Init`] about the
-    /// module's own start code and its `#[init]` function; [`Error::Unsupported`] about the system.
+    /// module's own start code and its `#[init]` function; [`Error::NoSuchFunction`] and [`Error::Signature`]
+    /// about what [`Self::expects`] has named; [`Error::Unsupported`] about the system.
     pub async fn build(mut self) -> Result<Host, Error> {
         self.capture_runtime();
         apart(move || self.build_blocking()).await

@@ -17,15 +17,90 @@
 //! # }
 //! ```
 //!
-//! * [`Module`] is a guest program; the host never parses it.
-//! * [`Host`] is the handle to its pool of workers; [`HostBuilder`] has the settings.
-//! * [`Call`] is a call with choices: time limits, what happens when it is dropped, running by itself.
-//! * [`Error`] is what can go wrong, [`Cause`] what broke a worker.
-//! * [`Limiter`] says how many calls run at once, [`Limits`] what each may use.
-//! * [`blocking`] is the same for threads that may wait.
+//! Workers are Linux processes, on x86-64 and aarch64. There is nothing to install and no first line to write in
+//! `main`: a worker is the application's own program, started again. On other systems the crate compiles, and
+//! building a host is [`Error::Unsupported`].
 //!
-//! Workers are Linux processes, on x86-64 and aarch64.
+//! # Guests
+//!
+//! A guest in Rust is a crate of ordinary functions that carry `#[work]`, from the crate `stockade-guest`;
+//! `stockade-build` compiles it in a build script, and [`include_guest!`] has its bytes. A module that exports plain
+//! numeric functions needs no more than itself, in whatever language it was written, its text form included:
+//!
+//! ```
+//! use stockade::{Host, Module, blocking};
+//!
+//! # fn main() -> Result<(), stockade::Error> {
+//! let module = Module::from_wat(
+//!     r#"(module (func (export "add") (param i32 i32) (result i32)
+//!         (i32.add (local.get 0) (local.get 1))))"#,
+//! );
+//! let host = Host::builder(module).no_cache().build_blocking()?;
+//! // For threads that may wait, where there is no runtime.
+//! let host = blocking::Host::from(host);
+//! let sum: i32 = host.run_sync("add", (2i32, 3i32))?;
+//! assert_eq!(sum, 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Calls
+//!
+//! A function is named, or it is the guest crate's function itself, and then the compiler checks the call. By name
+//! the types are compared with the module's before anything is sent: the mistake that would otherwise compute
+//! something else is an error that shows both signatures.
+//!
+//! ```
+//! # use stockade::{Error, Host, Module, blocking};
+//! # fn main() -> Result<(), stockade::Error> {
+//! # let module = Module::from_wat(r#"(module (func (export "twice") (param i64) (result i64) (local.get 0)))"#);
+//! # let host = blocking::Host::from(Host::builder(module).no_cache().build_blocking()?);
+//! let mistaken = host.run_sync::<_, _, i64>("twice", (2i32,));
+//! let Err(Error::Signature { expected, found, .. }) = mistaken else { panic!() };
+//! assert_eq!(expected, "twice(i64) -> i64");
+//! assert_eq!(found, "(i32,) -> i64");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Host::call`] is a call with choices ([`Call`]: time limits, what happens when it is dropped, running by itself),
+//! [`Host::map`] is for many inputs, [`Host::stream`] for what a guest emits, [`Host::run_command`] for modules that
+//! are whole programs. Guests call functions of the server's that [`HostBuilder::function`] gave them.
+//!
+//! # Failures
+//!
+//! Every call ends, with its result or one [`Error`]. Dropping its future stops it. A guest that traps, panics,
+//! exhausts what it may use or takes its process down is [`Error::BrokenWorker`], and [`Cause`] says how:
+//!
+//! ```
+//! use stockade::{Cause, Error, Trap};
+//! # use stockade::{Host, Module, blocking};
+//! # fn main() -> Result<(), stockade::Error> {
+//! # let module = Module::from_wat(r#"(module (func (export "broken") unreachable))"#);
+//! # let host = blocking::Host::from(Host::builder(module).no_cache().build_blocking()?);
+//!
+//! let Err(Error::BrokenWorker(broken)) = host.run_sync::<_, _, ()>("broken", ()) else { panic!() };
+//! assert_eq!(*broken.cause(), Cause::Trap(Trap::Unreachable));
+//! assert!(!broken.process_died()); // it serves the next call
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Settings
+//!
+//! [`HostBuilder`] has them all. [`Limits`] says what each call may use, [`Limiter`] how many run at once, [`State`]
+//! whether they share an instance, [`Retire`] when a process is replaced, [`Wasi`] what a guest finds of the world,
+//! and [`Hardening`] what stands around it; [`Host::walls`] says what really does. [`Host::stats`] and
+//! [`Host::timings`] have numbers.
+//!
+//! # Features
+//!
+//! * `embedded-worker`, on by default: the application is its own worker program. Without it this crate contains no
+//!   WebAssembly engine, and [`HostBuilder::worker_program`] names the program `stockade-worker`.
+//! * `cli`: the program `stockade`, which calls, inspects, compiles, runs and measures modules, and says which walls
+//!   a machine offers.
 
+mod advice;
 mod artifact;
 mod assemble;
 pub mod blocking;
@@ -70,7 +145,7 @@ mod walls;
 mod wasi;
 
 pub use call::{Call, Running};
-pub use command::{Command, CommandOutput, RunningCommand};
+pub use command::{Command, CommandOutput, OutputStream, RunningCommand};
 pub use error::{BrokenWorkerError, Cause, Error, Exit, Phase, Trap};
 pub use function::{Emitting, Function};
 pub use functions::{Function as FunctionInfo, Parameter};

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use stockade_wire::message::FILES_END;
 use stockade_wire::sys::landlock;
 
+use crate::advice::Machine;
 use crate::limits::Hardening;
 use crate::trials::Trials;
 use crate::wasi::Directories;
@@ -70,7 +71,7 @@ pub enum WallState {
     Claimed,
     /// It does not stand.
     Missing {
-        /// Why, and what would help.
+        /// Why. What would help is [`Walls::advice`]'s to say.
         reason: String,
     },
 }
@@ -220,6 +221,19 @@ impl Walls {
     pub fn state(&self, wall: Wall) -> Option<&WallState> {
         let found = self.walls.iter().find(|report| report.wall == wall);
         found.map(|report| &report.state)
+    }
+
+    /// What would have to change on this machine for a wall that does not stand: a sentence about the kernel, the user
+    /// or the container that was found here. `None` for a wall that stands.
+    #[must_use]
+    pub fn advice(&self, wall: Wall) -> Option<String> {
+        match self.state(wall)? {
+            WallState::Missing { .. } if self.hardening == Hardening::Insecure => {
+                Some("build the host without `Hardening::Insecure`".to_owned())
+            }
+            WallState::Missing { .. } => Some(Machine::here().advice(wall)),
+            _ => None,
+        }
     }
 
     /// The first required wall that does not stand, in words.

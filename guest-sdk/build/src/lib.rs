@@ -13,22 +13,45 @@
 //! stockade_build::guest("../guests/hello").build();
 //! ```
 //!
-//! In its source, the module's bytes:
+//! In its source, [`stockade::include_guest!("hello")`](https://docs.rs/stockade/latest/stockade/macro.include_guest.html)
+//! is then the module's bytes, under the name of the guest's package.
 //!
-//! ```text
-//! let module = Module::from_bytes(stockade::include_guest!("hello"));
+//! The guest is compiled for `wasm32-wasip1`, optimised, by the cargo that runs the build script,
+//! and again whenever one of its files or of its path dependencies changes. The target is added
+//! with rustup if it is missing; where that cannot be, the error names the command. All hosts of a
+//! workspace share one target directory for guests, beside their own artifacts.
+//!
+//! # Choices
+//!
+//! ```no_run
+//! stockade_build::guest("../guests/search")
+//!     .name("fast-search") // what `include_guest!` calls it
+//!     .features(["unicode"])
+//!     .env("RUSTFLAGS", "-C target-feature=+simd128")
+//!     .build();
 //! ```
 //!
-//! Programs that somebody published, to be run as a whole, come from crates.io by their version:
+//! What is said of the host's own build, its flags and its profile, does not reach the guest.
+//!
+//! # Programs that somebody published
+//!
+//! Whole programs, for `Host::run_command`, come from crates.io by their version:
 //!
 //! ```no_run
 //! stockade_build::program("brotli", "9.1.1").build();
 //! ```
 //!
-//! The guest is compiled for `wasm32-wasip1`, optimised, by the cargo that runs the build script,
-//! and again whenever one of its files or of its path dependencies changes. The target is added
-//! with rustup if it is missing. All hosts of a workspace share one target directory for guests,
-//! beside their own artifacts.
+//! # Without ending the build script
+//!
+//! A failure is printed and ends the build script, as an error in the host's own code would. To do
+//! something else, [`Guest::try_build`] returns it, or the file that holds the module:
+//!
+//! ```no_run
+//! match stockade_build::guest("../guests/hello").try_build() {
+//!     Ok(module) => println!("cargo::warning={} bytes", std::fs::metadata(module).map_or(0, |m| m.len())),
+//!     Err(error) => println!("cargo::warning=built without its guest: {error}"),
+//! }
+//! ```
 
 mod compile;
 mod environment;

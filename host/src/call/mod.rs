@@ -1,6 +1,7 @@
 //! A call that has not begun: what is called, and the choices about it.
 
 mod args;
+mod following;
 mod hosting;
 mod running;
 
@@ -12,6 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::args::Chunk;
+use self::following::Following;
+pub(crate) use self::following::Sink;
 pub(crate) use self::running::Advance;
 pub use self::running::Running;
 use self::running::{Step, detach};
@@ -74,6 +77,7 @@ impl<A, R> Call<A, R> {
             output: None,
             may_wait: true,
             listens: false,
+            following: None,
             hosting: None,
             whereabouts: None,
             counts: true,
@@ -125,6 +129,12 @@ impl<A, R> Call<A, R> {
     /// Keeps what the guest writes for the caller.
     pub(crate) fn keeping_output(mut self) -> Self {
         self.0.output = Some(Box::default());
+        self
+    }
+
+    /// Gives what the guest writes to `sink` while it runs. For calls that keep their output.
+    pub(crate) fn following(mut self, sink: Sink) -> Self {
+        self.0.following = Some(Box::new(Following::new(sink)));
         self
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stockade_wire::message::{self, Failure, FailureKind, TrapKind, split_host_call};
 use stockade_wire::slot::machine::StopReason;
-use stockade_wire::slot::{Chunk, Damaged, Disbelief, ItemReply, Written, split_chunk};
+use stockade_wire::slot::{Chunk, Damaged, Disbelief, ItemReply, Listens, Written, split_chunk};
 
 use crate::clock::after;
 use crate::error::{Broken, Exit, Phase};
@@ -29,6 +29,7 @@ use crate::supervisor::Timer;
 use crate::{Cause, Error, Limiter, Progress, Trap, codec, output};
 
 use super::args::Args;
+use super::following::Following;
 use super::hosting::Hosting;
 
 /// After so many workers that were gone before they had a call, or did not accept it, it is given up.
@@ -60,6 +61,8 @@ pub struct Running<A, R> {
     pub(super) may_wait: bool,
     /// Whether whoever polls takes what the guest emits.
     pub(super) listens: bool,
+    /// For those who want what the guest writes while it runs.
+    pub(super) following: Option<Box<Following>>,
     /// The host function that the guest waits for.
     pub(super) hosting: Option<Box<Hosting>>,
     /// For those who ask how far the guest has come.
@@ -242,7 +245,12 @@ where
                         Poll::Ready(self.settle(outcome))
                     }
                     Poll::Ready(Taken::Event(event)) => Poll::Ready(self.serve(event)),
-                    Poll::Pending => self.host(cx),
+                    Poll::Pending => {
+                        if let Some(following) = &mut self.following {
+                            following.look(in_flight, &self.hold.pool().supervisor, cx);
+                        }
+                        self.host(cx)
+                    }
                 }
             }
             Step::Over => panic!("a call was polled after it had ended"),
@@ -341,7 +349,10 @@ where
             timeout: self.timeout,
             deadline: self.deadline,
             cpu_time: self.hold.pool().config.limits.cpu_time,
-            listens: self.listens,
+            listens: Listens {
+                items: self.listens,
+                output: self.following.is_some(),
+            },
             calls: self.args.as_ref().map_or(1, Args::count),
         };
         let pool = self.hold.pool();
@@ -406,6 +417,13 @@ where
             Wanted::Log(log) => {
                 let name = pool.functions.entry(self.function).name();
                 log.deliver(name, in_flight.worker().id);
+                in_flight.answer(place, &[], None);
+                return Ok(None);
+            }
+            Wanted::Output => {
+                if let Some(following) = &mut self.following {
+                    following.take(in_flight);
+                }
                 in_flight.answer(place, &[], None);
                 return Ok(None);
             }
@@ -479,6 +497,9 @@ where
         };
         if let Some(output) = &mut self.output {
             *output = in_flight.kept_output().unwrap_or_default();
+            if let Some(following) = &mut self.following {
+                following.finish(&in_flight, &output.streams);
+            }
         }
         let pool = self.hold.pool();
         let published = in_flight.published();
@@ -786,6 +807,7 @@ impl<A, R> Drop for Running<A, R> {
             output: self.output.take(),
             may_wait: self.may_wait,
             listens: self.listens,
+            following: self.following.take(),
             hosting: self.hosting.take(),
             whereabouts: self.whereabouts.take(),
             counts: self.counts,

@@ -49,7 +49,11 @@ pub fn slot(bytes: &[u8]) {
         assert!(texts <= 3 * geometry.ring_bytes());
     }
     for stream in 0..2 {
-        assert!(slot.output(stream).tail.len() <= geometry.ring_bytes());
+        for read in [0, 64, slot.output_totals()[stream]] {
+            let output = slot.output_since(stream, read);
+            assert!(output.tail.len() <= geometry.ring_bytes());
+            assert!(output.since(read).0.len() <= geometry.ring_bytes());
+        }
     }
 }
 

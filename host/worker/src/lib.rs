@@ -1,6 +1,23 @@
-//! The processes of stockade: the compiler, which turns a module into an artifact, the initialiser, which runs
-//! what a module wants to have run once, and the worker, which runs guest code. All are this crate in an executable that was started again: the application's own, or
-//! the program `stockade-worker`.
+//! The processes of stockade. All of them are this crate in a program that was started again: the application's own,
+//! or `stockade-worker`.
+//!
+//! * The **compiler** turns a module into native code, and sees no other module.
+//! * The **initialiser** runs what a module wants to have run once, and hands over the memory that it leaves.
+//! * The **worker** runs guest code, one call at a time.
+//! * The **probe** tries the walls that the kernel does not show, once for each program.
+//!
+//! A program becomes one of them before its `main`, if it was started as one ([`entry`]), and never returns. An
+//! application that depends on `stockade` has nothing to do for it. A worker program of one's own, which gives workers
+//! another allocator, say, is this:
+//!
+//! ```no_run
+//! #[global_allocator]
+//! static ALLOCATOR: std::alloc::System = std::alloc::System;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     stockade_worker::entry::main() // where it comes if it was started by hand
+//! }
+//! ```
 //!
 //! From the bottom up: `config` sets Wasmtime up; [`guest`] loads, instantiates and calls modules, with
 //! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`], `init`, `serve` and

@@ -425,10 +425,13 @@ impl World for &'static Site {
         }
     }
 
-    fn write_output(&self, stream: usize, bytes: &[u8]) {
+    fn write_output(&self, stream: usize, bytes: &[u8]) -> Result<(), Stopped> {
+        let call = self.call();
         // What start code prints belongs to no call, and would be a lie to the host.
-        if self.call() != NO_CALL {
-            self.slot.write_output(stream, bytes);
+        if call == NO_CALL || self.slot.write_output(call, stream, bytes) {
+            Ok(())
+        } else {
+            Err(Stopped)
         }
     }
 
@@ -455,7 +458,7 @@ impl World for &'static Site {
     }
 
     fn takes_items(&self) -> bool {
-        self.call() != NO_CALL && self.slot.is_listened_to()
+        self.call() != NO_CALL && self.slot.listens().items
     }
 
     fn emit(&self, item: &[u8]) -> Result<(), Stopped> {

@@ -7,16 +7,16 @@ use serde_json::json;
 use stockade::{Hardening, Host, Module, WallState, Walls};
 
 use crate::options::exit_codes;
-use crate::terminal::{BAD, FAINT, GOOD, print_json, show, styled};
+use crate::terminal::{BAD, FAINT, GOOD, NAME, print_json, show, styled};
 
-/// Say which walls this machine offers.
+/// Say which walls this machine offers, and what to change to get the missing ones.
 ///
 /// Each is looked at around a real worker. A required wall that is missing keeps workers from starting at all.
 #[derive(Debug, clap::Args)]
 #[command(after_help = concat!(
     "Examples:\n  \
        stockade doctor\n  \
-       stockade doctor --json | jq '.walls[] | select(.state == \"missing\")'\n\n",
+       stockade doctor --json | jq '.walls[] | select(.state == \"missing\") | .advice'\n\n",
     exit_codes!()
 ))]
 pub(crate) struct Doctor {
@@ -52,6 +52,22 @@ fn walls_or_reason(hardening: Hardening) -> Option<String> {
     walls(hardening).err().map(|error| error.to_string())
 }
 
+/// What to change, and the walls that would stand then.
+fn advice(walls: &Walls) -> Vec<(String, Vec<String>)> {
+    let mut advice: Vec<(String, Vec<String>)> = Vec::new();
+    for wall in walls.walls.iter().map(|report| report.wall) {
+        let Some(change) = walls.advice(wall) else {
+            continue;
+        };
+        let name = wall.to_string();
+        match advice.iter_mut().find(|(known, _)| *known == change) {
+            Some((_, names)) => names.push(name),
+            None => advice.push((change, vec![name])),
+        }
+    }
+    advice
+}
+
 fn shown(state: &WallState) -> (&'static str, &str) {
     match state {
         WallState::Verified => ("verified", ""),
@@ -70,6 +86,7 @@ fn as_json(walls: &Walls, strict: Option<&str>) -> serde_json::Value {
             "required": report.required,
             "state": state,
             "reason": Some(reason).filter(|reason| !reason.is_empty()),
+            "advice": walls.advice(report.wall),
         })
     });
     json!({
@@ -93,6 +110,14 @@ fn as_text(walls: &Walls, strict: Option<&str>) -> String {
         let line = format!("{wall:<20} {required:<9} {state} {reason}");
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let advice = advice(walls);
+    if !advice.is_empty() {
+        text.push_str("\nTo have the missing ones:\n");
+    }
+    for (change, names) in advice {
+        let names = styled(NAME, names.join(", "));
+        let _ = writeln!(text, "  {names}\n    {change}");
     }
     let strict = match strict {
         None => "available".to_owned(),

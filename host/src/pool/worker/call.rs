@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use stockade_wire::slot::Listens;
 use stockade_wire::sys::cpu;
 
 use crate::clock;
@@ -16,8 +17,8 @@ pub(crate) struct Terms {
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cpu_time: Option<Duration>,
-    /// Whether its caller takes what the guest emits.
-    pub(crate) listens: bool,
+    /// What its caller takes while it runs.
+    pub(crate) listens: Listens,
     /// For how many calls it stands.
     pub(crate) calls: usize,
 }

@@ -1,7 +1,7 @@
 //! What a guest wants of its host in the middle of a call.
 
 use stockade_wire::slot::machine::Step;
-use stockade_wire::slot::{Disbelief, EventKind, SeenEvent};
+use stockade_wire::slot::{Disbelief, EventKind, Output, SeenEvent};
 
 use super::{LastWord, PAGES_WORTH_RELEASING, Record, Worker};
 use crate::limiter::Permit;
@@ -24,6 +24,8 @@ pub(crate) enum Wanted {
     HostCall(Vec<u8>),
     /// That these records be shown.
     Log(Logged),
+    /// That what it has written be taken: there is no room for more.
+    Output,
 }
 
 impl Worker {
@@ -56,6 +58,7 @@ impl Worker {
                     lost: 0,
                 })
             }
+            EventKind::Output => Wanted::Output,
         };
         let place = head.place;
         Ok(Some(Event { place, wanted }))
@@ -88,6 +91,20 @@ impl Worker {
             return None;
         }
         record.call.as_mut()?.permit.take()
+    }
+
+    /// What call `id` has written to each stream behind the first `read` bytes, as far as it is kept. `None` when
+    /// the call has not begun, or the slot is another call's already.
+    pub(crate) fn output_since(&self, id: u64, read: [u64; 2]) -> Option<[Output; 2]> {
+        let record = self.lock();
+        if record.machine.id() != id || !self.slot.accepted(id) {
+            return None;
+        }
+        let [stdout, stderr] = read;
+        Some([
+            self.slot.output_since(0, stdout),
+            self.slot.output_since(1, stderr),
+        ])
     }
 
     /// How far the guest of call `id` says that it has come; `None` when the call is over.

@@ -23,7 +23,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use stockade_wire::message::{self, StopBy};
 use stockade_wire::role::Role;
 use stockade_wire::slot::machine::{Machine, Resolution, StopReason, StopStyle};
-use stockade_wire::slot::{Disbelief, HostSlot, Seen, Written};
+use stockade_wire::slot::{Disbelief, HostSlot, Listens, Seen, Written};
 use stockade_wire::sys::packet;
 
 pub(crate) use self::call::Terms;
@@ -101,7 +101,7 @@ struct Record {
     empty_rings: u8,
     pages_touched: bool,
     /// Whether the worker was told that somebody takes what its guest emits.
-    listens: bool,
+    listens: Listens,
     /// When to give back pages, and from where on.
     release_pages: Option<(Instant, usize)>,
 }
@@ -164,7 +164,7 @@ impl Worker {
                 output_totals: [0; 2],
                 empty_rings: 0,
                 pages_touched: false,
-                listens: false,
+                listens: Listens::default(),
                 release_pages: None,
             }),
         })

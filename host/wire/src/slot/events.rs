@@ -37,6 +37,28 @@ impl EventHead {
     }
 }
 
+/// What somebody takes of a call while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Listens {
+    /// What its guest emits.
+    pub items: bool,
+    /// What its guest writes to its output streams. Without this only the end of that is kept.
+    pub output: bool,
+}
+
+impl Listens {
+    fn to_word(self) -> u32 {
+        u32::from(self.items) | u32::from(self.output) << 1
+    }
+
+    fn from_word(word: u32) -> Self {
+        Self {
+            items: word & 1 != 0,
+            output: word & 2 != 0,
+        }
+    }
+}
+
 impl HostSlot {
     /// Whether there may be an event after the first `answered` of call `id`. One load, to be followed by
     /// [`Self::look_for_event`].
@@ -97,9 +119,9 @@ impl HostSlot {
         self.ring();
     }
 
-    /// Says whether anybody takes the items of the call that is published next.
-    pub fn listen(&self, listens: bool) {
-        self.request.store_u32(request::LISTENS, listens.into());
+    /// Says what somebody takes of the call that is published next.
+    pub fn listen(&self, listens: Listens) {
+        self.request.store_u32(request::LISTENS, listens.to_word());
     }
 
     /// How much of its work the current call's guest says it has done, and of how much.
@@ -167,10 +189,10 @@ impl WorkerSlot {
         self.request.copy_out(request::PAYLOAD, to);
     }
 
-    /// Whether somebody takes the items of the current call.
+    /// What somebody takes of the current call.
     #[must_use]
-    pub fn is_listened_to(&self) -> bool {
-        self.request.load_u32(request::LISTENS) != 0
+    pub fn listens(&self) -> Listens {
+        Listens::from_word(self.request.load_u32(request::LISTENS))
     }
 
     /// Says how much of its work the guest has done.

@@ -139,15 +139,6 @@ impl fmt::Display for Disbelief {
     }
 }
 
-/// The end of an output stream of one call.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Output {
-    /// The last bytes written, as many as the slot keeps.
-    pub tail: Vec<u8>,
-    /// How many bytes were written before those.
-    pub lost: u64,
-}
-
 impl HostSlot {
     /// A new slot, and the descriptors to hand to its worker: the request memory, which that worker can
     /// only read, and the reply memory.
@@ -304,36 +295,6 @@ impl HostSlot {
     pub fn arm(&self, id: u64) {
         self.request.store_u64(request::ARMED, id);
         fence(Ordering::SeqCst);
-    }
-
-    /// The end of what the current call wrote to stdout (0) or stderr (1).
-    ///
-    /// # Panics
-    /// When there is no such stream.
-    #[must_use]
-    pub fn output(&self, stream: usize) -> Output {
-        let total = self.reply.load_u64(reply::OUTPUT_TOTALS[stream]);
-        let ring_len = self.geometry.ring_bytes();
-        let kept = usize::try_from(total).map_or(ring_len, |total| total.min(ring_len));
-        let mut tail = Vec::new();
-        if kept > 0 {
-            let ring = self.geometry.ring(stream);
-            // The ring's oldest byte, and how much lies before its end.
-            let start = ((total - kept as u64) % ring_len as u64) as usize;
-            let first = kept.min(ring_len - start);
-            self.reply.append_to(ring + start, first, &mut tail);
-            self.reply.append_to(ring, kept - first, &mut tail);
-        }
-        Output {
-            tail,
-            lost: total - kept as u64,
-        }
-    }
-
-    /// How many bytes the worker claims to have written to stdout and stderr.
-    #[must_use]
-    pub fn output_totals(&self) -> [u64; 2] {
-        reply::OUTPUT_TOTALS.map(|total| self.reply.load_u64(total))
     }
 
     /// The system call that the worker says it was ended for. Only its word, and only worth reading once the

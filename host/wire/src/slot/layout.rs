@@ -33,7 +33,7 @@ pub(super) mod request {
     pub(in crate::slot) const ARMED: usize = 128;
     /// u32: not zero when the worker is to end instead of waiting for another call.
     pub(in crate::slot) const END: usize = 136;
-    /// u32: not zero when somebody takes the items that the current call emits.
+    /// u32: what somebody takes of the current call while it runs, see [`super::Listens`].
     pub(in crate::slot) const LISTENS: usize = 140;
     /// u64: the newest event that has been answered, see [`super::event_number`]. In a line of its own: the
     /// worker polls it while it waits.
@@ -257,6 +257,8 @@ pub enum EventKind {
     HostCall = 2,
     /// The host is to look at the log now rather than at the call's end.
     Log = 3,
+    /// The host is to take what the guest has written to its output streams.
+    Output = 4,
 }
 
 impl EventKind {
@@ -265,6 +267,7 @@ impl EventKind {
             1 => Some(Self::Item),
             2 => Some(Self::HostCall),
             3 => Some(Self::Log),
+            4 => Some(Self::Output),
             _ => None,
         }
     }

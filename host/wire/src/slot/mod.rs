@@ -41,13 +41,15 @@ mod host;
 mod layout;
 mod log;
 pub mod machine;
+mod output;
 mod retire;
 mod worker;
 
 pub use chunk::{Chunk, ChunkReply, Damaged, ItemReply, Items, split_chunk};
-pub use events::{EventHead, SeenEvent};
-pub use host::{Disbelief, Head, HostSlot, Output, RequestWriter, Seen, Written};
+pub use events::{EventHead, Listens, SeenEvent};
+pub use host::{Disbelief, Head, HostSlot, RequestWriter, Seen, Written};
 pub(crate) use layout::FAILURE_BYTES_MAX;
 pub use layout::{EventKind, Geometry, INLINE_REPLY, INLINE_REQUEST, ReplyKind};
 pub use log::{Log, LogRecord};
+pub use output::Output;
 pub use worker::{Idle, Request, WorkerSlot};

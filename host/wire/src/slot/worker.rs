@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::layout::{Geometry, IS_CHUNK, ReplyKind, reply, request};
@@ -23,6 +23,8 @@ pub struct WorkerSlot {
     pub(super) eventfd: OwnedFd,
     /// How many events the current call has had. One thread uses it.
     pub(super) events: AtomicU32,
+    /// How much of each output stream of the current call the host has surely had. One thread uses it.
+    pub(super) taken: [AtomicU64; 2],
 }
 
 /// A call to run.
@@ -66,6 +68,7 @@ impl WorkerSlot {
             geometry,
             eventfd,
             events: AtomicU32::new(0),
+            taken: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
 
@@ -139,11 +142,12 @@ impl WorkerSlot {
     #[must_use]
     #[inline]
     pub fn accept(&self, id: u64) -> bool {
-        for word in reply::OUTPUT_TOTALS.into_iter().chain(reply::PROGRESS) {
+        for word in reply::PROGRESS {
             if self.reply.load_u64(word) != 0 {
                 self.reply.store_u64(word, 0);
             }
         }
+        self.clear_output();
         self.clear_log();
         self.events.store(0, Ordering::Relaxed);
         self.reply.store_u64(reply::ACCEPTED, id);
@@ -202,25 +206,6 @@ impl WorkerSlot {
         stopped
     }
 
-    /// Keeps the end of what the guest wrote to stdout (0) or stderr (1).
-    ///
-    /// # Panics
-    /// When there is no such stream.
-    pub fn write_output(&self, stream: usize, bytes: &[u8]) {
-        let ring_len = self.geometry.ring_bytes();
-        let total = self.reply.load_u64(reply::OUTPUT_TOTALS[stream]);
-        let end = total.saturating_add(bytes.len() as u64);
-        if ring_len > 0 {
-            let kept = &bytes[bytes.len().saturating_sub(ring_len)..];
-            let start = ((end - kept.len() as u64) % ring_len as u64) as usize;
-            let (first, second) = kept.split_at(kept.len().min(ring_len - start));
-            let ring = self.geometry.ring(stream);
-            self.reply.copy_in(ring + start, first);
-            self.reply.copy_in(ring, second);
-        }
-        self.reply.store_u64(reply::OUTPUT_TOTALS[stream], end);
-    }
-
     /// Leaves word of a system call that this process may not make and is about to end for. Does what a signal
     /// handler may: one store.
     pub fn note_forbidden(&self, call: u32) {
@@ -249,10 +234,7 @@ impl WorkerSlot {
     /// Answers call `id` with what lies in the slot already.
     #[inline]
     pub(super) fn reply_in_place(&self, id: u64, kind: ReplyKind, len: usize) {
-        let output = self.has_log()
-            || reply::OUTPUT_TOTALS
-                .iter()
-                .any(|&total| self.reply.load_u64(total) != 0);
+        let output = self.has_log() || self.has_output();
         self.reply.store_u32(reply::KIND, kind as u32);
         self.reply.store_u32(reply::LEN, len as u32);
         self.reply.store_u32(reply::OUTPUT, output.into());

@@ -12,8 +12,9 @@ pub trait World: Clone + Unpin + Send + Sync + 'static {
     /// Sleeps. `true` when the call is to be stopped.
     fn sleep(&self, duration: Duration) -> bool;
 
-    /// Takes what the guest wrote to stdout (0) or stderr (1). Never fails and never waits.
-    fn write_output(&self, stream: usize, bytes: &[u8]);
+    /// Takes what the guest wrote to stdout (0) or stderr (1). Never fails, and waits only for somebody who
+    /// follows the output.
+    fn write_output(&self, stream: usize, bytes: &[u8]) -> Result<(), Stopped>;
 
     /// Takes a record of the guest's log. Never fails and never waits for long.
     fn log(&self, _level: u8, _text: &[u8]) -> Result<(), Stopped> {
@@ -66,5 +67,7 @@ impl World for Alone {
         false
     }
 
-    fn write_output(&self, _stream: usize, _bytes: &[u8]) {}
+    fn write_output(&self, _stream: usize, _bytes: &[u8]) -> Result<(), Stopped> {
+        Ok(())
+    }
 }

@@ -19,7 +19,7 @@ use stockade_wire::message::{InitSetup, Seal, WorkerMessage, WorkerRefusal};
 use stockade_wire::role::Assignment;
 
 use crate::config::InstanceLimits;
-use crate::guest::{LoadError, Program, Runtime, World};
+use crate::guest::{LoadError, Program, Runtime, Stopped, World};
 use crate::seal::{Landlock, Sealing};
 use crate::serve::{Refusal, describe, setup};
 use crate::{process, seal};
@@ -109,7 +109,9 @@ impl World for Nobody {
         }
     }
 
-    fn write_output(&self, _stream: usize, _bytes: &[u8]) {}
+    fn write_output(&self, _stream: usize, _bytes: &[u8]) -> Result<(), Stopped> {
+        Ok(())
+    }
 }
 
 /// The one way of sleeping that the seal allows. It may end early.

@@ -1,12 +1,12 @@
 //! The three descriptors that exist. Standard input is a command's, else at its end; output is kept or dropped, and accepted
 //! either way: a guest must not fail because nobody reads what it prints.
 
-use wasmtime::{Caller, Linker, Result};
+use wasmtime::{Caller, Error, Linker, Result};
 
 use super::errno::{BADF, FAULT, INVAL, SPIPE, SUCCESS};
 use super::pointer::{Fault, bytes, bytes_mut, errno, field, put};
 use super::{MODULE, Wasi};
-use crate::guest::{State, World, memory_and_state};
+use crate::guest::{Halt, State, World, memory_and_state};
 
 /// The most pieces of one write; the rest is left to the guest's next one.
 const IOVECS_MAX: u32 = 1024;
@@ -103,18 +103,18 @@ fn fd_write<W: World>(
     iovecs: u32,
     count: u32,
     written: u32,
-) -> i32 {
+) -> Result<i32> {
     let (memory, state) = memory_and_state(&mut caller);
     let stream = match fd {
         1 => 0,
         STDERR => 1,
-        STDIN => return INVAL,
-        _ => return BADF,
+        STDIN => return Ok(INVAL),
+        _ => return Ok(BADF),
     };
     let keep = state.wasi.setup.keep_output[stream];
     // Checked before anything is written, so that a fault has no effect.
     if bytes_mut(memory, written, 4).is_err() {
-        return FAULT;
+        return Ok(FAULT);
     }
     let mut total = 0u32;
     for index in 0..count.min(IOVECS_MAX) {
@@ -125,13 +125,14 @@ fn fd_write<W: World>(
                 };
                 total = sum;
                 if keep {
-                    state.world.write_output(stream, piece);
+                    let taken = state.world.write_output(stream, piece);
+                    taken.map_err(|stopped| Error::new(Halt::from(stopped)))?;
                 }
             }
-            Err(Fault) => return FAULT,
+            Err(Fault) => return Ok(FAULT),
         }
     }
-    errno(put(memory, written, total.to_le_bytes()))
+    Ok(errno(put(memory, written, total.to_le_bytes())))
 }
 
 /// The bytes that entry `index` of a list of (pointer, length) names.

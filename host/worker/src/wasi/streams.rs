@@ -1,5 +1,5 @@
-//! The standard streams, in the form in which `wasmtime-wasi` wants them. They never fail and never wait, as
-//! those of a program without files.
+//! The standard streams, in the form in which `wasmtime-wasi` wants them. They never fail, as those of a
+//! program without files.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::guest::World;
+use crate::guest::{Halt, World};
 
 /// What may be written at once; there is always room for it.
 const WRITE_BYTES: usize = 64 << 10;
@@ -96,10 +96,12 @@ impl<W: World> Output<W> {
         }
     }
 
-    fn take(&self, bytes: &[u8]) {
-        if self.keep {
-            self.world.write_output(self.stream, bytes);
+    fn take(&self, bytes: &[u8]) -> Result<(), Halt> {
+        if !self.keep {
+            return Ok(());
         }
+        let taken = self.world.write_output(self.stream, bytes);
+        taken.map_err(Halt::from)
     }
 }
 
@@ -125,8 +127,8 @@ impl<W: World> AsyncWrite for Output<W> {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        self.take(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        let taken = self.take(bytes).map_err(std::io::Error::other);
+        Poll::Ready(taken.map(|()| bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -140,8 +142,8 @@ impl<W: World> AsyncWrite for Output<W> {
 
 impl<W: World> OutputStream for Output<W> {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
-        Ok(())
+        let taken = self.take(&bytes);
+        taken.map_err(|halt| StreamError::Trap(wasmtime::Error::new(halt)))
     }
 
     fn flush(&mut self) -> StreamResult<()> {

@@ -7,7 +7,7 @@ use stockade_wire::message::{FailureKind, Grant, StopBy, WasiSetup};
 
 use super::*;
 use crate::compiler::compile;
-use crate::guest::{Ended, Guest, Program, Runtime};
+use crate::guest::{Ended, Guest, Program, Runtime, Stopped};
 use crate::{InstanceLimits, abi};
 
 /// A world that remembers.
@@ -38,8 +38,9 @@ impl World for Heard {
         self.stopped
     }
 
-    fn write_output(&self, stream: usize, bytes: &[u8]) {
+    fn write_output(&self, stream: usize, bytes: &[u8]) -> Result<(), Stopped> {
         self.output()[stream].extend_from_slice(bytes);
+        Ok(())
     }
 }
 
