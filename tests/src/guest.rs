@@ -10,6 +10,12 @@ pub fn hello() -> Module {
     Module::from_bytes(stockade::include_guest!("hello"))
 }
 
+/// What the guides show.
+#[must_use]
+pub fn guides() -> Module {
+    Module::from_bytes(stockade::include_guest!("guides"))
+}
+
 /// One function for each behaviour that tests need.
 #[must_use]
 pub fn probe() -> Module {
@@ -40,10 +46,10 @@ pub fn brotli() -> Module {
     Module::from_bytes(stockade::include_guest!("brotli"))
 }
 
-/// The interpreter `rhai-run` of scripts, another one.
+/// The interpreter `jaq` of scripts about JSON, another one.
 #[must_use]
-pub fn rhai_run() -> Module {
-    Module::from_bytes(stockade::include_guest!("rhai-run"))
+pub fn jaq() -> Module {
+    Module::from_bytes(stockade::include_guest!("jaq"))
 }
 
 /// Searches that backtrack.

@@ -539,6 +539,10 @@ async fn the_walls_stand_around_a_worker_with_directories() {
         panic!("{:?}", walls.state(Wall::OwnUser))
     };
     assert!(reason.contains("owns the directories"), "{reason}");
+    let advice = walls.advice(Wall::OwnUser).unwrap();
+    let of_root = advice.contains("grant no directories");
+    assert!(of_root || !is_root(), "{advice}");
+    assert_eq!(walls.advice(Wall::SystemCallFilter), None);
     let pid = host.stats().workers[0].pid;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Threads:\t1\n"), "{status}");
@@ -570,6 +574,8 @@ fn directories_are_not_granted_on_a_kernel_without_landlock() {
                 matches!(state, Some(WallState::Missing { .. })),
                 "{state:?}"
             );
+            let advice = host.walls().advice(Wall::Landlock).unwrap();
+            assert!(advice.contains("a seccomp filter around this"), "{advice}");
             for wasi in [
                 Wasi::new().read_dir(scratch.path(), "/data"),
                 Wasi::new().write_dir(scratch.path(), "/data"),

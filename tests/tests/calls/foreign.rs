@@ -1,8 +1,8 @@
-//! Programs that nobody here wrote, as crates.io has them: a compressor and an interpreter of scripts, each at
-//! its own work, under limits, timeouts and cancel.
+//! Programs that nobody here wrote, as crates.io has them: a compressor and an interpreter of scripts, each
+//! at its own work, under limits, timeouts and cancel.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stockade::{Cause, CommandOutput, Error, Host, HostBuilder, Limits, Wasi, WorkerState};
@@ -19,10 +19,15 @@ fn compressor(wasi: Wasi) -> HostBuilder {
         .limits(limits)
 }
 
-/// An interpreter that may read the scripts in a directory.
+/// An interpreter that may read the scripts in a directory. It takes its output for a terminal, as a guest's is.
 fn interpreter(scripts: &Path) -> HostBuilder {
-    let wasi = Wasi::new().arg("rhai-run").read_dir(scripts, "/scripts");
-    host_of(guest::rhai_run()).wasi(wasi).interrupt_grace(BOUND)
+    let wasi = Wasi::new().arg("jaq").read_dir(scripts, "/scripts");
+    host_of(guest::jaq()).wasi(wasi).interrupt_grace(BOUND)
+}
+
+/// Where this repository's own scripts are.
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
 }
 
 async fn run(host: &Host, args: &[&str], stdin: &[u8]) -> CommandOutput {
@@ -115,61 +120,83 @@ async fn a_bomb_fills_neither_the_disk_nor_the_server() {
     assert!(fs::metadata(scratch.join("out")).unwrap().len() <= 1 << 20);
 }
 
-const PRIMES: &str = r#"
-    fn primes(max) {
-        let composite = [];
-        composite.pad(max + 1, false);
-        let found = [];
-        for n in 2..=max {
-            if composite[n] { continue; }
-            found.push(n);
-            let m = n * n;
-            while m <= max { composite[m] = true; m += n; }
-        }
-        found
-    }
-    let found = primes(10_000);
-    print(`${found.len()} primes, the last is ${found[-1]}`);
-    let words = "the quick brown fox jumps over the lazy dog".split(' ');
-    words.sort(|a, b| if a < b { -1 } else if a > b { 1 } else { 0 });
-    print(words.reduce(|all, word| if all == () { word } else { all + " " + word }));
-"#;
+#[tokio::test]
+async fn a_compressor_is_stopped_in_the_middle_of_its_work_and_its_process_serves_on() {
+    let host = compressor(Wasi::new()).workers(1).interrupt_grace(BOUND);
+    let host = host.build().await.unwrap();
+    let pid = host.stats().workers[0].pid;
+    // The best quality takes this build of it minutes.
+    let input = include_bytes!("../../../README.md").repeat(2000);
+    let work = || host.run_command(["-c", "-q11"]).stdin(input.clone());
+    let error = work().timeout(Duration::from_millis(50)).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    let running = tokio::spawn(work().into_future());
+    is_at_work(&host).await;
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    let hello = run(&host, &[], b"\x0b\x02\x80hello\x03").await;
+    assert_eq!(hello.stdout, b"hello");
+    assert_eq!(host.stats().workers[0].pid, pid);
+}
+
+async fn is_at_work(host: &Host) {
+    eventually_async(BOUND, || {
+        let workers = host.stats().workers;
+        workers.iter().any(|w| w.state == WorkerState::Running)
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn scripts_compute() {
-    let scratch = Scratch::new();
-    let _ = scratch.file("primes.rhai", PRIMES);
-    let _ = scratch.file("broken.rhai", "let x = 1;\nprint(x + nothing);");
-    let host = interpreter(scratch.path()).build().await.unwrap();
+    let host = interpreter(&samples()).build().await.unwrap();
     for _ in 0..3 {
-        let out = run(&host, &["/scripts/primes.rhai"], b"").await;
-        assert_eq!(
-            text(&out.stdout),
-            "1229 primes, the last is 9973\nbrown dog fox jumps lazy over quick the the\n"
-        );
-        assert_eq!((out.exit_code, text(&out.stderr)), (0, ""));
+        let out = run(&host, &["-Mcf", "/scripts/queens.jq"], b"8").await;
+        assert_eq!(text(&out.stderr), "");
+        assert_eq!(text(&out.stdout), "[92,[0,4,7,5,2,6,1,3]]\n");
+        assert_eq!(out.exit_code, 0);
     }
-    let out = run(&host, &["/scripts/broken.rhai"], b"").await;
-    let said = format!("{}{}", text(&out.stdout), text(&out.stderr));
-    assert!(said.contains("Variable not found: nothing"), "{said}");
-    for path in ["/scripts/missing.rhai", "/etc/passwd", "/scripts/../x"] {
-        let out = run(&host, &[path], b"").await;
-        assert_eq!(out.exit_code, 1, "{path}");
-        assert!(
-            text(&out.stderr).contains("Error script file path"),
-            "{path}"
-        );
+    // The same file by its name and as input.
+    let report = ["-Mcf", "/scripts/report.jq", "/scripts/orders.json"];
+    let by_name = run(&host, &report, b"").await;
+    let orders = fs::read(samples().join("orders.json")).unwrap();
+    let as_input = run(&host, &report[..2], &orders).await;
+    assert_eq!(by_name.stdout, as_input.stdout);
+    let report: serde_json::Value = serde_json::from_slice(&by_name.stdout).unwrap();
+    let customers = report["customers"].as_array().unwrap();
+    assert!(customers.is_sorted_by_key(|one| std::cmp::Reverse(one["cents"].as_u64())));
+    let orders: serde_json::Value = serde_json::from_slice(&orders).unwrap();
+    let of_each = customers.iter().map(|one| one["orders"].as_u64().unwrap());
+    assert_eq!(
+        of_each.sum::<u64>() as usize,
+        orders["orders"].as_array().unwrap().len()
+    );
+}
+
+#[tokio::test]
+async fn what_a_script_may_not_read_and_what_it_gets_wrong_is_its_own_error() {
+    let host = interpreter(&samples()).build().await.unwrap();
+    let failed = async |args: &[&str], input: &[u8]| {
+        let out = run(&host, args, input).await;
+        assert_eq!(text(&out.stdout), "");
+        (out.exit_code, text(&out.stderr).to_owned())
+    };
+    let (code, said) = failed(&["-M", ".a + nosuch"], b"{}").await;
+    assert!(code == 3 && said.contains("undefined filter"), "{said}");
+    let (code, said) = failed(&["-M", ". + 1"], b"\"a\"").await;
+    assert!(code == 5 && said.contains("cannot calculate"), "{said}");
+    let (code, said) = failed(&["-M", "."], b"{").await;
+    assert!(code == 5 && said.contains("failed to parse"), "{said}");
+    for path in ["/scripts/missing", "/etc/passwd", "/scripts/../x"] {
+        let (code, said) = failed(&["-M", ".", path], b"").await;
+        assert!(code == 2 && said.contains(path), "{code}: {said}");
     }
 }
 
 #[tokio::test]
 async fn a_script_without_end_costs_only_itself() {
     let scratch = Scratch::new();
-    let _ = scratch.file("loop.rhai", "let n = 0; loop { n += 1; }");
-    for n in 0..20 {
-        let script = format!("let all = 0; for n in 0..=1000 {{ all += n * {n}; }} print(all);");
-        let _ = scratch.file(format!("{n}.rhai"), script);
-    }
+    let _ = scratch.file("loop.jq", "def f: f; f");
     let host = interpreter(scratch.path())
         .workers(2)
         .min_workers(2)
@@ -183,17 +210,17 @@ async fn a_script_without_end_costs_only_itself() {
         pids
     };
     let before = pids();
-    let endless = || host.run_command(["/scripts/loop.rhai"]);
+    let sum = async |n: u32| {
+        let script = format!("reduce range(1001) as $n (0; . + $n * {n})");
+        let out = run(&host, &["-Mn", &script], b"").await;
+        assert_eq!(text(&out.stdout), format!("{}\n", 500_500 * n));
+    };
+    let endless = || host.run_command(["-nf", "/scripts/loop.jq"]);
     // Dropped, it is stopped; others are served meanwhile.
     let running = tokio::spawn(endless().into_future());
-    eventually_async(BOUND, || {
-        let workers = host.stats().workers;
-        workers.iter().any(|w| w.state == WorkerState::Running)
-    })
-    .await;
+    is_at_work(&host).await;
     for n in 0..20 {
-        let out = run(&host, &[&format!("/scripts/{n}.rhai")], b"").await;
-        assert_eq!(text(&out.stdout), format!("{}\n", 500_500 * n));
+        sum(n).await;
     }
     assert!(!running.is_finished());
     running.abort();
@@ -202,20 +229,13 @@ async fn a_script_without_end_costs_only_itself() {
         let run = endless().timeout(Duration::from_millis(50));
         assert!(run.await.unwrap_err().is_timeout());
     }
-    let out = run(&host, &["/scripts/7.rhai"], b"").await;
-    assert_eq!(text(&out.stdout), format!("{}\n", 500_500 * 7));
+    sum(7).await;
     assert_eq!(pids(), before, "no stop cost a process");
 }
 
 #[tokio::test]
 async fn a_script_that_wants_everything_gets_what_it_may() {
     let scratch = Scratch::new();
-    let _ = scratch.file("memory.rhai", "let s = \"x\"; loop { s += s; }");
-    let _ = scratch.file(
-        "depth.rhai",
-        "fn deeper(n) { deeper(n + 1) + 1 } deeper(0);",
-    );
-    let _ = scratch.file("output.rhai", "for n in 0..100_000 { print(n); }");
     let limits = Limits {
         memory_bytes: 32 << 20,
         output_bytes: 4096,
@@ -227,20 +247,26 @@ async fn a_script_that_wants_everything_gets_what_it_may() {
         .build()
         .await
         .unwrap();
-    let error = host.run_command(["/scripts/memory.rhai"]).await;
-    let error = error.unwrap_err();
-    let Error::BrokenWorker(broken) = &error else {
-        panic!("{error:?}")
+    let broken = async |script: &str| {
+        let error = host.run_command(["-n", script]).await.unwrap_err();
+        let Error::BrokenWorker(broken) = error else {
+            panic!("{error:?}")
+        };
+        broken
     };
+    let hoards = broken("[repeat(1)]").await;
     assert!(
-        matches!(broken.cause(), Cause::OutOfMemory { limit, .. } if *limit == 32 << 20),
-        "{error}"
+        matches!(hoards.cause(), Cause::OutOfMemory { limit, .. } if *limit == 32 << 20),
+        "{hoards}"
     );
-    // The interpreter counts itself how deep a script is.
-    let out = run(&host, &["/scripts/depth.rhai"], b"").await;
-    let said = format!("{}{}", text(&out.stdout), text(&out.stderr));
-    assert!(said.contains("Stack overflow"), "{said}");
-    let out = run(&host, &["/scripts/output.rhai"], b"").await;
+    // Deeper than its stack, which is in its memory.
+    let deep = broken("def f: 1 + f; f").await;
+    assert!(
+        matches!(deep.cause(), Cause::StackOverflow | Cause::Trap(_)),
+        "{deep}"
+    );
+    let out = run(&host, &["-Mn", "range(100000)"], b"").await;
+    assert_eq!(out.exit_code, 0);
     assert!(text(&out.stdout).ends_with("99998\n99999\n"));
     assert!(out.stdout_lost > 0 && out.stdout.len() <= 8192);
 }
