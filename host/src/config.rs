@@ -113,6 +113,12 @@ impl Config {
                 "zero would fail every start: give a positive duration",
             ));
         }
+        if self.worker_type == WorkerType::ForkServer && self.wasi.grants_directories() {
+            return Err(Error::config(
+                "worker_type",
+                "workers from a fork server cannot have directories: set `WorkerType::Spawn`, or grant none",
+            ));
+        }
         self.host_functions.check()?;
         if !self.host_functions.is_empty() && self.runtime.is_none() {
             return Err(Error::config(

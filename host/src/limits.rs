@@ -154,6 +154,10 @@ pub enum WorkerType {
     /// Each is started as a program of its own, with its own address space layout.
     #[default]
     Spawn,
+    /// Each is forked from one process per host that has loaded the module's code already, which takes a fraction of
+    /// the time and of the memory; one more is kept ready, so that a worker that is lost is replaced at once. All
+    /// workers of a host share one address space layout. Not for guests with granted directories.
+    ForkServer,
 }
 
 /// How much of the kernel a worker leaves itself.

@@ -15,6 +15,9 @@ pub struct ShutdownReport {
     /// Every worker that was there when closing began, in the order of their ends; those of modules that were
     /// replaced first.
     pub exits: Vec<WorkerExit>,
+    /// How many spare workers were killed, which had never had a call: see [`crate::WorkerType::ForkServer`]. They
+    /// are in none of the other numbers.
+    pub spare: usize,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -25,6 +28,7 @@ impl ShutdownReport {
         self.clean += other.clean;
         self.killed += other.killed;
         self.exits.extend(other.exits);
+        self.spare += other.spare;
         self.elapsed = self.elapsed.max(other.elapsed);
         self
     }

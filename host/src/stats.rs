@@ -6,6 +6,9 @@
 pub struct Stats {
     /// The worker processes, oldest first.
     pub workers: Vec<WorkerStats>,
+    /// How many spare workers are ready to take the place of one that is lost: see
+    /// [`crate::WorkerType::ForkServer`]. They are in none of the other numbers.
+    pub spare: usize,
     /// How many calls wait for a permit or a worker.
     pub waiting: usize,
     /// What has become of the calls so far.

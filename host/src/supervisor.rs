@@ -6,6 +6,8 @@
 //!
 //! It never runs code of the application, except to wake a task.
 
+mod forking;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,6 +23,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use stockade_wire::role::Role;
 use stockade_wire::sys::fork;
 
+use self::forking::Forking;
 use crate::pool::{Pool, StartFor, Worker};
 use crate::process::{Process, Program};
 
@@ -28,6 +31,8 @@ use crate::process::{Process, Program};
 enum Command {
     /// Start a worker for this pool.
     Worker(Weak<Pool>, StartFor),
+    /// This pool, which has a fork server, wants no more.
+    Close(Weak<Pool>),
     /// Start a process and hand it over.
     Process {
         program: Arc<Program>,
@@ -119,6 +124,11 @@ impl Membership {
     /// Asks for one more worker. The pool is told of it, or of the failure.
     pub(crate) fn spawn_worker(&self, pool: &Weak<Pool>, why: StartFor) {
         self.0.send(Command::Worker(Weak::clone(pool), why));
+    }
+
+    /// Ends the fork server of this pool when its workers are gone.
+    pub(crate) fn pool_closes(&self, pool: &Weak<Pool>) {
+        self.0.send(Command::Close(Weak::clone(pool)));
     }
 
     /// Has every worker's clock looked at no later than `due`.
@@ -226,18 +236,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 const BELL: u64 = u64::MAX;
 
-/// The descriptors of a worker that are watched.
+/// The descriptors of a worker that are watched, and those of a fork server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Watch {
     Death = 0,
     Socket = 1,
     Reply = 2,
+    Server = 3,
 }
 
 /// What only the thread itself touches.
 struct Loop {
     shared: Arc<Supervisor>,
     workers: HashMap<u64, Arc<Worker>>,
+    forking: Forking,
     next_key: u64,
 }
 
@@ -246,6 +258,7 @@ impl Loop {
         Self {
             shared,
             workers: HashMap::new(),
+            forking: Forking::default(),
             next_key: 0,
         }
     }
@@ -266,11 +279,13 @@ impl Loop {
             for event in &events {
                 match event.data.u64() {
                     BELL => self.on_bell(),
+                    token if token & 3 == Watch::Server as u64 => self.on_server(token >> 2),
                     token => self.on_worker(token >> 2, token & 3),
                 }
             }
             self.tick();
             if self.workers.is_empty()
+                && self.forking.is_empty()
                 && self.shared.hosts.load(Ordering::Relaxed) == 0
                 && self.retire()
             {
@@ -321,12 +336,16 @@ impl Loop {
                 let _ = reply.send(Process::spawn(&program, role));
             }
             Some(Command::Worker(pool, why)) => self.start_worker(&pool, why),
+            Some(Command::Close(pool)) => self.pool_closes(&pool),
             None => {}
         }
     }
 
     fn start_worker(&mut self, pool: &Weak<Pool>, why: StartFor) {
         let Some(pool) = pool.upgrade() else { return };
+        if pool.forks() {
+            return self.order(&pool, why);
+        }
         let key = self.next_key;
         self.next_key += 1;
         let started = Worker::start(&pool, why).and_then(|worker| {
@@ -375,14 +394,18 @@ impl Loop {
                 // The socket may have been taken out before.
                 let _ = epoll::delete(&self.shared.epoll, fd);
             }
-            self.workers.remove(&key);
             // Its last words first: they say why it ended.
             worker.on_message();
-            worker.on_death();
+            if worker.process().is_forked() {
+                self.forked_worker_died(key, &worker);
+            } else {
+                self.workers.remove(&key);
+                worker.on_death();
+            }
         }
     }
 
-    fn tick(&self) {
+    fn tick(&mut self) {
         let now = Instant::now();
         if self.shared.next_due.load(Ordering::SeqCst) > nanos(now) {
             return;
@@ -393,6 +416,9 @@ impl Loop {
             if let Some(due) = worker.on_time(now) {
                 self.shared.next_due.fetch_min(nanos(due), Ordering::SeqCst);
             }
+        }
+        if let Some(due) = self.look_at_forking(now) {
+            self.shared.next_due.fetch_min(nanos(due), Ordering::SeqCst);
         }
         let mut timers = lock(&self.shared.timers);
         let later = timers.wakers.split_off(&(now, u64::MAX));

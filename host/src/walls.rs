@@ -197,10 +197,16 @@ impl Walls {
     }
 
     /// The same, with what a probe found out about what the kernel does not show. The probe has no files: of a
-    /// worker that was granted some, it says nothing about what keeps it to those.
-    pub(crate) fn with(mut self, trials: &Trials, granted: &Directories) -> Self {
+    /// worker that was granted some, it says nothing about what keeps it to those. It is spawned: of one that is
+    /// forked, it does not say what is built in another way there.
+    pub(crate) fn with(mut self, trials: &Trials, granted: &Directories, forked: bool) -> Self {
         for report in &mut self.walls {
             report.state = match (&report.state, trials.of(report.wall)) {
+                (WallState::Claimed, Some(None))
+                    if forked && matches!(report.wall, Wall::DeathString | Wall::ResetProof) =>
+                {
+                    continue;
+                }
                 (WallState::Claimed, Some(None))
                     if report.wall == Wall::Landlock && !granted.is_empty() =>
                 {

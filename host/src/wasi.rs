@@ -167,6 +167,10 @@ impl Wasi {
         Directories::open(&self.granted)
     }
 
+    pub(crate) fn grants_directories(&self) -> bool {
+        !self.granted.is_empty()
+    }
+
     pub(crate) fn output(&self) -> [Output; 2] {
         self.output
     }

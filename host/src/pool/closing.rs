@@ -17,6 +17,7 @@ use crate::report::{ShutdownReport, WorkerExit};
 pub(super) struct Closing {
     begun: Instant,
     exits: Vec<WorkerExit>,
+    pub(super) spare: usize,
     report: Option<ShutdownReport>,
     wakers: Vec<Waker>,
 }
@@ -38,7 +39,8 @@ impl State {
         let Some(closing) = &mut self.closing else {
             return Vec::new();
         };
-        if !self.alive.is_empty() || self.ordered > 0 || closing.report.is_some() {
+        let is_left = !self.alive.is_empty() || self.ordered > 0 || self.has_server;
+        if is_left || closing.report.is_some() {
             return Vec::new();
         }
         let exits = std::mem::take(&mut closing.exits);
@@ -46,6 +48,7 @@ impl State {
             clean: exits.iter().filter(|exit| exit.is_clean()).count(),
             killed: exits.iter().filter(|exit| exit.killed).count(),
             exits,
+            spare: closing.spare,
             elapsed: closing.begun.elapsed(),
         });
         std::mem::take(&mut closing.wakers)
@@ -57,6 +60,9 @@ impl Pool {
     pub(super) fn turn_away(&self, state: &mut State) -> Vec<Waker> {
         state.closed = true;
         self.closed.store(true, Ordering::Relaxed);
+        if self.forks() {
+            self.supervisor.pool_closes(&self.myself);
+        }
         state.idle.clear();
         state.retiring.clear();
         state.retry = None;
@@ -97,14 +103,19 @@ impl Pool {
         state.closing = Some(Closing {
             begun,
             exits: Vec::new(),
+            spare: 0,
             report: None,
             wakers: Vec::new(),
         });
         let mut wakers = self.turn_away(&mut state);
         let workers = state.alive.clone();
+        let spare = state.let_spare_go();
         wakers.extend(state.end_closing());
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+        if let Some(spare) = spare {
+            spare.condemn();
+        }
         let until = clock::after(begun, self.config.grace_period);
         for worker in workers {
             worker.close(&self.supervisor, until, EndReason::Closed);

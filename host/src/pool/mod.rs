@@ -5,12 +5,13 @@ mod counters;
 mod ends;
 mod health;
 mod in_flight;
+mod spare;
 mod succession;
 mod tally;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -26,18 +27,19 @@ pub(crate) use ends::EndReason;
 pub(crate) use in_flight::{CallOf, InFlight, Outcome, Payload, Taken};
 pub(crate) use succession::Detached;
 pub(crate) use tally::{CallEnd, Tally};
-pub(crate) use worker::{Event, Terms, Wanted, Worker};
+pub(crate) use worker::{Event, Prepared, Terms, Wanted, Worker};
 
 use self::closing::Closing;
 use self::ends::Ends;
 use self::health::Health;
+use self::spare::Spare;
 use self::succession::Standing;
 
 use crate::config::Config;
 use crate::error::Exit;
 use crate::fair::{Queue, Ticket};
 use crate::functions::Functions;
-use crate::process::Program;
+use crate::process::{ForkServer, Program};
 use crate::supervisor::{Membership, Timer};
 use crate::trials::Trials;
 use crate::wasi::Directories;
@@ -54,6 +56,13 @@ pub(crate) struct Recipe {
     pub(crate) directories: Arc<Directories>,
     /// Whether guests are asked if they have served long enough.
     pub(crate) asks: bool,
+}
+
+impl Recipe {
+    /// To be called by the supervisor thread only.
+    pub(crate) fn start_fork_server(&self) -> std::io::Result<ForkServer> {
+        ForkServer::start(&self.program, &self.setup, self.artifact.as_fd())
+    }
 }
 
 /// A host's workers.
@@ -95,6 +104,9 @@ struct State {
     ordered: usize,
     /// Workers that were asked for and are not ready yet, those without a process included.
     coming: usize,
+    spare: Spare,
+    /// Whether there is a fork server, which goes last.
+    has_server: bool,
     /// Calls that wait for a worker.
     queue: Queue<Result<Arc<Worker>, StartError>>,
     health: Health,
@@ -130,6 +142,8 @@ pub(crate) enum StartFor {
     Call,
     /// So that there is one.
     Pool,
+    /// So that there is one more than there may be: it takes the place of another.
+    Spare,
 }
 
 /// Why a worker did not come up.
@@ -185,6 +199,8 @@ impl Pool {
                 retiring: VecDeque::new(),
                 ordered: 0,
                 coming: 0,
+                spare: Spare::default(),
+                has_server: false,
                 queue: Queue::new(),
                 health: Health::default(),
                 wish_granted: None,
@@ -350,6 +366,9 @@ impl Pool {
 
     /// A worker is to be replaced: its successor is started, and it goes when that one is ready.
     pub(crate) fn replace(&self, worker: &Arc<Worker>, reason: EndReason) {
+        if self.relieve_spare(worker, reason) {
+            return;
+        }
         let mut state = self.lock();
         if state.closed || worker.is_leaving() || state.health.pause().is_some() {
             return;
@@ -388,6 +407,9 @@ impl Pool {
     /// A worker has had no call for as long as it may: it goes, unless it is one of those that are always
     /// there.
     pub(crate) fn idle_for_too_long(&self, worker: &Arc<Worker>) {
+        if self.relieve_spare(worker, EndReason::Idle) {
+            return;
+        }
         let mut state = self.lock();
         let place = state.idle.iter().position(|other| other.id == worker.id);
         // Not in its place: a call has it.
@@ -415,7 +437,9 @@ impl Pool {
     pub(crate) fn release(&self, worker: Arc<Worker>) {
         let state = self.lock();
         if self.has_surplus(&state) && !worker.is_dead() {
-            return self.let_go(state, &worker, EndReason::Idle);
+            // Its successor may be what makes it one too many.
+            let reason = worker.spent().unwrap_or(EndReason::Idle);
+            return self.let_go(state, &worker, reason);
         }
         self.release_locked(state, worker);
     }
@@ -445,6 +469,9 @@ impl Pool {
 
     /// Its process has been started; it will be ready, or fail.
     pub(crate) fn worker_started(&self, worker: &Arc<Worker>) {
+        if worker.started_for() == StartFor::Spare {
+            return self.spare_started(worker);
+        }
         self.ends.count_start();
         let mut state = self.lock();
         state.ordered -= 1;
@@ -458,9 +485,17 @@ impl Pool {
     /// No process could be started.
     pub(crate) fn worker_not_started(&self, error: &std::io::Error, why: StartFor) {
         let reason = format!("cannot start {}: {error}", self.recipe.program.shown());
+        self.start_failed(StartError::Error(Error::Spawn { reason }), why);
+    }
+
+    /// A worker that was ordered will have no process.
+    pub(crate) fn start_failed(&self, error: StartError, why: StartFor) {
+        if why == StartFor::Spare {
+            return self.spare_failed();
+        }
         let mut state = self.lock();
         state.ordered -= 1;
-        self.fail_one(state, StartError::Error(Error::Spawn { reason }), why);
+        self.fail_one(state, error, why);
     }
 
     /// Looks at the walls of a worker that says that it is ready; the error is why it is refused.
@@ -481,7 +516,7 @@ impl Pool {
         // A host has had a worker that was ready, or it would not have been built.
         let walls = known.unwrap_or_else(|| self.walls_of(0));
         match self.trials.get() {
-            Some(trials) => walls.with(trials, &self.recipe.directories),
+            Some(trials) => walls.with(trials, &self.recipe.directories, self.forks()),
             None => walls,
         }
     }
@@ -504,6 +539,14 @@ impl Pool {
 
     /// It is ready for its first call.
     pub(crate) fn worker_ready(&self, worker: Arc<Worker>) {
+        match worker.started_for() {
+            StartFor::Spare => self.spare_ready(worker),
+            StartFor::Call | StartFor::Pool => self.enlist(worker),
+        }
+    }
+
+    /// One that was on its way has come.
+    fn enlist(&self, worker: Arc<Worker>) {
         let mut state = self.lock();
         state.coming -= 1;
         state.health.started();
@@ -531,6 +574,9 @@ impl Pool {
     /// It will never be ready. One waiting call is told if the start was made for one; the others get
     /// starts of their own.
     pub(crate) fn worker_failed(&self, worker: &Worker, error: StartError) {
+        if worker.started_for() == StartFor::Spare {
+            return self.spare_is_lost(worker);
+        }
         self.ends.count(EndReason::NotReady);
         let mut state = self.lock();
         state.alive.retain(|other| other.id != worker.id);
@@ -544,7 +590,7 @@ impl Pool {
         match why {
             StartFor::Call => wakers.extend(state.queue.give(Err(error)).ok().flatten()),
             // Of a worker that is to be replaced: it serves on, and asks again.
-            StartFor::Pool => {
+            StartFor::Pool | StartFor::Spare => {
                 if let Some((old, _)) = state.retiring.pop_front() {
                     old.retires_not();
                 }
@@ -572,6 +618,9 @@ impl Pool {
     /// Its process is dead.
     pub(crate) fn worker_died(&self, worker: &Worker, reason: EndReason, exit: Option<Exit>) {
         let mut state = self.lock();
+        if state.spare.forget(worker) {
+            return;
+        }
         let before = state.alive.len();
         state.alive.retain(|other| other.id != worker.id);
         state.idle.retain(|other| other.id != worker.id);
@@ -623,6 +672,10 @@ impl Pool {
         let waiting = newest.waiting.load(Ordering::Relaxed);
         Stats {
             workers: workers.iter().map(|worker| worker.stats()).collect(),
+            spare: pools
+                .iter()
+                .filter(|pool| pool.lock().spare.is_ready())
+                .count(),
             waiting,
             calls: newest.tally.counts(waiting, bytes),
             worker_counts: newest.ends.counts(),
@@ -634,10 +687,11 @@ impl Pool {
         let mut state = self.lock();
         let wakers = self.turn_away(&mut state);
         let workers = std::mem::take(&mut state.alive);
+        let spare = state.let_spare_go();
         state.leaving = 0;
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        for worker in workers {
+        for worker in workers.into_iter().chain(spare) {
             worker.condemn();
         }
     }

@@ -58,7 +58,11 @@ impl Pool {
         state.standing.superseded = true;
         let idle = std::mem::take(&mut state.idle);
         state.leaving += idle.iter().filter(|worker| worker.begin_leaving()).count();
+        let spare = state.let_spare_go();
         drop(state);
+        if let Some(spare) = spare {
+            spare.condemn();
+        }
         for worker in idle {
             worker.dismiss(&self.supervisor, EndReason::Reloaded);
         }
@@ -98,11 +102,15 @@ impl Pool {
         }
         let wakers = self.turn_away(&mut state);
         let workers = state.alive.clone();
+        let spare = state.let_spare_go();
         if !workers.is_empty() || state.ordered > 0 {
             state.standing.until_gone = self.myself.upgrade();
         }
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+        if let Some(spare) = spare {
+            spare.condemn();
+        }
         let now = Instant::now();
         for worker in workers {
             worker.close(&self.supervisor, now, EndReason::Reloaded);

@@ -2,8 +2,10 @@
 //!
 //! Knows nothing of calls.
 
+mod fork_server;
 mod program;
 mod spawn;
 
+pub(crate) use fork_server::{ForkServer, Heard, Unadopted};
 pub(crate) use program::Program;
-pub(crate) use spawn::Process;
+pub(crate) use spawn::{Ends, Process};

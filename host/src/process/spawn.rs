@@ -6,18 +6,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use stockade_wire::role::{Assignment, Role, VARIABLE};
+use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::{fork, packet};
 
 use super::Program;
 use crate::error::Exit;
 
-/// A process of ours. Dropping it kills it and waits for its end.
+/// A process of ours. Dropping it kills it and, if it is a child, waits for its end.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
@@ -27,9 +29,70 @@ pub(crate) struct Process {
     /// A copy of this in a fork of the application is not that process's to kill.
     owner: u32,
     reaped: AtomicBool,
+    /// Of one that is a fork server's child.
+    forked: Option<Forked>,
+}
+
+/// What a host has of a process that is not its child.
+#[derive(Debug)]
+struct Forked {
+    /// How it ended, as its parent said.
+    exit: OnceLock<Exit>,
+    /// Its life hangs by it.
+    _string: DeathString,
+}
+
+/// The host's ends of what connects it with a process that is about to be forked.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(super) socket: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) string: DeathString,
+}
+
+impl Ends {
+    /// With the ends of the process: socket, diagnostics, death string.
+    pub(crate) fn new() -> io::Result<(Self, [OwnedFd; 3])> {
+        let (socket, their_socket) = packet::pair()?;
+        let (stderr, their_stderr) = pipe()?;
+        let (string, their_string) = DeathString::new()?;
+        let ours = Self {
+            socket,
+            stderr,
+            string,
+        };
+        Ok((ours, [their_socket, their_stderr, their_string]))
+    }
 }
 
 impl Process {
+    /// The process at the other ends.
+    pub(super) fn forked(pid: u32, pidfd: OwnedFd, ends: Ends) -> Self {
+        Self {
+            pid,
+            pidfd,
+            socket: ends.socket,
+            stderr: ends.stderr,
+            owner: fork::generation(),
+            reaped: AtomicBool::new(false),
+            forked: Some(Forked {
+                exit: OnceLock::new(),
+                _string: ends.string,
+            }),
+        }
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forked.is_some()
+    }
+
+    /// Its parent has said how it ended.
+    pub(crate) fn ended(&self, exit: Exit) {
+        if let Some(forked) = &self.forked {
+            let _ = forked.exit.set(exit);
+        }
+    }
+
     /// Starts `program` in `role`.
     ///
     /// To be called by the supervisor thread only: the kernel kills the new process when the thread that
@@ -64,6 +127,7 @@ impl Process {
             stderr,
             owner: fork::generation(),
             reaped: AtomicBool::new(false),
+            forked: None,
         })
     }
 
@@ -110,7 +174,14 @@ impl Process {
 
     /// Takes the exit status, which is a diagnostic and no more: an application that waits for all
     /// children, or ignores SIGCHLD, may have taken it before.
+    ///
+    /// A forked one is its server's to reap, unless that died and this process is whom orphans are given to: then
+    /// it must be reaped here.
     fn reap_as(&self, how: WaitIdOptions) -> Option<Exit> {
+        if let Some(exit) = self.forked.as_ref().and_then(|forked| forked.exit.get()) {
+            self.reaped.store(true, Ordering::Relaxed);
+            return Some(*exit);
+        }
         loop {
             match rustix::process::waitid(
                 WaitId::PidFd(self.pidfd.as_fd()),
@@ -142,6 +213,13 @@ impl Process {
             }
         }
         String::from_utf8_lossy(&bytes[..len]).into_owned()
+    }
+
+    /// Whether it is dead, as the kernel says.
+    pub(crate) fn is_dead(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = rustix::event::Timespec::default();
+        matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(1))
     }
 
     /// Waits until it has sent something or is dead; `false` when `until` comes first.

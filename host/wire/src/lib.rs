@@ -2,8 +2,8 @@
 //!
 //! Three layers, from the bottom up: [`sys`] wraps the system calls that both sides need; [`slot`] is the
 //! shared memory between a host and one worker, with the state machine of the one call it can hold;
-//! [`message`] is what goes over the socket before the first call, and [`role`] how a process learns what
-//! it is.
+//! [`message`] is what goes over the socket before the first call, [`forking`] what a fork server is asked for
+//! and says, and [`role`] how a process learns what it is.
 //!
 //! The host trusts nothing that a worker wrote: every word is read once, checked against the host's own
 //! constants, and every payload is copied out once before it is looked at.
@@ -44,6 +44,8 @@
 //!
 //! This crate is an implementation detail of `stockade`: its API follows that crate's needs.
 
+#[cfg(target_os = "linux")]
+pub mod forking;
 #[cfg(all(target_os = "linux", any(fuzzing, test)))]
 pub mod fuzzing;
 #[cfg(target_os = "linux")]

@@ -18,6 +18,8 @@ pub enum Role {
     Init,
     /// Runs guest code, one call at a time.
     Worker,
+    /// Has loaded an artifact, and forks workers that run it.
+    ForkServer,
     /// Seals itself as a worker does, tries its walls, and ends. It never sees a module that is not its own.
     Probe,
 }
@@ -39,6 +41,7 @@ impl Assignment {
             Role::Compiler => "compiler",
             Role::Init => "init",
             Role::Worker => "worker",
+            Role::ForkServer => "fork-server",
             Role::Probe => "probe",
         };
         format!("{role}:{}", self.host)
@@ -52,6 +55,7 @@ impl Assignment {
             "compiler" => Role::Compiler,
             "init" => Role::Init,
             "worker" => Role::Worker,
+            "fork-server" => Role::ForkServer,
             "probe" => Role::Probe,
             _ => return None,
         };
@@ -68,7 +72,13 @@ mod tests {
 
     #[test]
     fn an_assignment_survives_its_text_form() {
-        for role in [Role::Compiler, Role::Init, Role::Worker, Role::Probe] {
+        for role in [
+            Role::Compiler,
+            Role::Init,
+            Role::Worker,
+            Role::ForkServer,
+            Role::Probe,
+        ] {
             let given = Assignment { role, host: 4711 };
             assert_eq!(
                 Assignment::from_value(given.to_value().as_ref()),

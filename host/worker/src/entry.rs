@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 
-use crate::{compiler, init, probe, process, serve};
+use crate::{compiler, fork_server, init, probe, process, serve};
 
 /// Run by the C library before `main`. The dynamic loader gives it the program's arguments on glibc and
 /// nothing on musl, so it takes none.
@@ -38,6 +38,7 @@ extern "C" fn take_role() {
         Role::Compiler => compiler::role(assignment),
         Role::Init => init::role(assignment),
         Role::Worker => serve::role(assignment),
+        Role::ForkServer => fork_server::role(assignment),
         Role::Probe => probe::role(assignment),
     }
 }

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! From the bottom up: `config` sets Wasmtime up; [`guest`] loads, instantiates and calls modules, with
-//! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`], `init`, `serve` and
-//! `probe` are the roles; [`entry`] takes the role before `main`.
+//! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`], `init`, `serve`,
+//! `fork_server` and `probe` are the roles; [`entry`] takes the role before `main`.
 //!
 //! This crate is an implementation detail of `stockade`: its API follows that crate's needs.
 
@@ -35,6 +35,8 @@ pub mod compiler;
 mod config;
 #[cfg(target_os = "linux")]
 pub mod entry;
+#[cfg(target_os = "linux")]
+mod fork_server;
 #[cfg(target_os = "linux")]
 pub mod guest;
 #[cfg(target_os = "linux")]

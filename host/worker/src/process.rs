@@ -10,7 +10,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::process::Signal;
 use serde::Serialize;
@@ -44,6 +44,7 @@ fn try_begin(assignment: Assignment) -> Result<(), String> {
         Role::Compiler => "stockade-compile",
         Role::Init => "stockade-init",
         Role::Worker => "stockade-worker",
+        Role::ForkServer => "stockade-forks",
         Role::Probe => "stockade-probe",
     });
     die_with_host(assignment).map_err(|error| format!("cannot be tied to the host: {error}"))?;
@@ -108,9 +109,21 @@ fn threads() -> io::Result<usize> {
 }
 
 /// The socket to the host.
-fn socket() -> BorrowedFd<'static> {
+pub(crate) fn socket() -> BorrowedFd<'static> {
     // SAFETY: whoever set the role made descriptor 0 the socket; nothing here closes it.
     unsafe { BorrowedFd::borrow_raw(0) }
+}
+
+/// From now on these are the socket to the host and the pipe for diagnostics: of a process that was forked from one
+/// of ours.
+pub(crate) fn speak_through(socket: OwnedFd, diagnostics: OwnedFd) -> io::Result<()> {
+    for (theirs, number) in [(socket, 0), (diagnostics, 2)] {
+        // SAFETY: what has the number now is a copy of another process's, which nobody in this one uses.
+        if unsafe { libc::dup2(theirs.as_raw_fd(), number) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Receives what this process is told, its descriptors, and those beyond the ones that it always gets. Ends it

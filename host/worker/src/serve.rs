@@ -10,7 +10,7 @@
 
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ const LOG_EVERY: Duration = Duration::from_millis(100);
 
 /// The slot as a guest's world. It lives as long as the process.
 #[derive(Debug)]
-struct Site {
+pub(crate) struct Site {
     slot: WorkerSlot,
     /// The call that guest code runs for.
     call: AtomicU64,
@@ -48,6 +48,16 @@ struct Site {
 
 /// There is one thread: what is shared costs nothing, and locks are never waited for.
 impl Site {
+    /// To be made before the filter stands.
+    pub(crate) fn new(slot: WorkerSlot) -> &'static Self {
+        Box::leak(Box::new(Self {
+            slot,
+            call: AtomicU64::new(NO_CALL),
+            log_shown: Mutex::new(Instant::now()),
+            asked_after: AtomicU64::new(NO_CALL),
+        }))
+    }
+
     #[inline]
     fn call(&self) -> u64 {
         self.call.load(Ordering::Relaxed)
@@ -79,7 +89,12 @@ pub(crate) type Refusal = (WorkerRefusal, String);
 
 /// Runs the role. Never returns.
 pub(crate) fn role(assignment: Assignment) -> ! {
-    match prepare(assignment) {
+    run(prepare(assignment))
+}
+
+/// Says hello and serves, or says why not. Never returns.
+pub(crate) fn run(prepared: Result<Worker, Refusal>) -> ! {
+    match prepared {
         Ok(worker) => {
             process::tell(&WorkerMessage::Ready);
             worker.serve()
@@ -101,20 +116,9 @@ pub(crate) fn setup(message: impl ToString) -> Refusal {
 fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     let (told, [request, reply, eventfd, artifact], directories) =
         process::receive_setup::<WorkerSetup, 4>().map_err(setup)?;
-    process::name(&format!("stockade-w{}", told.worker));
-    // A guest's sleep ends when it should. The kernel's default lets it overrun by 50 us.
-    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    let limits = InstanceLimits {
-        memory_bytes: told.memory_bytes,
-        table_elements: told.table_elements,
-        stack_bytes: told.stack_bytes,
-    };
-    seal::reserve_stack(limits.stack_bytes).map_err(setup)?;
-
-    // The engine first: it opens /proc/self/pagemap, which a process that has begun to seal itself cannot.
-    let runtime = Runtime::new(told.stop, limits)
-        .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;
-    signals::stop_with(runtime.engine()).map_err(setup)?;
+    name(told.worker);
+    let limits = limits(&told);
+    let runtime = runtime(&told)?;
     let files = Files::new(&told.wasi.grants, directories)
         .map_err(|error| (WorkerRefusal::Grant, format!("{error:#}")))?;
     if files.is_some() {
@@ -142,12 +146,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A
     // compiler that was taken over by its module may have forged it; what it gains is this process, which
     // runs nothing but that module and has given up all but the seal's last step.
-    let program: Program<&'static Site> = unsafe { runtime.load(artifact, &told.wasi, files) }
-        .map_err(|error| match error {
-            LoadError::Incompatible(error) => (WorkerRefusal::Artifact, format!("{error:#}")),
-            LoadError::TooLarge(error) => (WorkerRefusal::Init, format!("{error:#}")),
-        })?;
-    wasmtime::Engine::tls_eager_initialize();
+    let program = unsafe { load(&runtime, artifact, &told, files) }?;
     process::tell(&WorkerMessage::Loaded);
     match sealing {
         Some(sealing) => sealing.finish().map_err(setup)?,
@@ -155,25 +154,52 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         None => seal::limit_files(told.wasi.file_bytes_max).map_err(setup)?,
     }
 
-    // What lives here lives as long as the process: dropping it would close files, which the seal forbids.
-    let program: &'static Program<_> = Box::leak(Box::new(program));
-    let site: &'static Site = Box::leak(Box::new(Site {
-        slot,
-        call: AtomicU64::new(NO_CALL),
-        log_shown: Mutex::new(Instant::now()),
-        asked_after: AtomicU64::new(NO_CALL),
-    }));
-    signals::tell_forbidden_calls(&site.slot);
-    let guest = first_guest(program, site)?;
-    Ok(Worker {
-        program,
-        site,
-        state: told.state,
-        idle_timeout: told.idle_timeout,
-        guest: Some(guest),
-        used: false,
-        failed: None,
-    })
+    Worker::new(program, Site::new(slot), &told)
+}
+
+pub(crate) fn name(worker: u64) {
+    process::name(&format!("stockade-w{worker}"));
+}
+
+pub(crate) fn limits(told: &WorkerSetup) -> InstanceLimits {
+    InstanceLimits {
+        memory_bytes: told.memory_bytes,
+        table_elements: told.table_elements,
+        stack_bytes: told.stack_bytes,
+    }
+}
+
+/// An engine, and what comes before anything is given up: it opens /proc/self/pagemap, which a process that has
+/// begun to seal itself cannot.
+pub(crate) fn runtime(told: &WorkerSetup) -> Result<Runtime, Refusal> {
+    // A guest's sleep ends when it should. The kernel's default lets it overrun by 50 us.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    seal::reserve_stack(told.stack_bytes).map_err(setup)?;
+    let runtime = Runtime::new(told.stop, limits(told))
+        .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;
+    signals::stop_with(runtime.engine()).map_err(setup)?;
+    Ok(runtime)
+}
+
+/// Loads the artifact. The program lives as long as the process: dropping it would close files, which the seal
+/// forbids.
+///
+/// # Safety
+/// As [`Runtime::load`].
+pub(crate) unsafe fn load(
+    runtime: &Runtime,
+    artifact: OwnedFd,
+    told: &WorkerSetup,
+    files: Option<Files>,
+) -> Result<&'static Program<&'static Site>, Refusal> {
+    // SAFETY: the caller's promise.
+    let program =
+        unsafe { runtime.load(artifact, &told.wasi, files) }.map_err(|error| match error {
+            LoadError::Incompatible(error) => (WorkerRefusal::Artifact, format!("{error:#}")),
+            LoadError::TooLarge(error) => (WorkerRefusal::Init, format!("{error:#}")),
+        })?;
+    wasmtime::Engine::tls_eager_initialize();
+    Ok(Box::leak(Box::new(program)))
 }
 
 /// Makes an instance, and proves that dropping one really resets its memory.
@@ -226,7 +252,7 @@ pub(crate) fn describe(ended: Ended) -> String {
     }
 }
 
-struct Worker {
+pub(crate) struct Worker {
     program: &'static Program<&'static Site>,
     site: &'static Site,
     state: InstanceState,
@@ -240,6 +266,25 @@ struct Worker {
 }
 
 impl Worker {
+    /// In a sealed process.
+    pub(crate) fn new(
+        program: &'static Program<&'static Site>,
+        site: &'static Site,
+        told: &WorkerSetup,
+    ) -> Result<Self, Refusal> {
+        signals::tell_forbidden_calls(&site.slot);
+        let guest = first_guest(program, site)?;
+        Ok(Self {
+            program,
+            site,
+            state: told.state,
+            idle_timeout: told.idle_timeout,
+            guest: Some(guest),
+            used: false,
+            failed: None,
+        })
+    }
+
     fn serve(mut self) -> ! {
         let mut last = 0;
         let mut idle = Idle {

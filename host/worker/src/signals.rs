@@ -6,6 +6,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -53,14 +54,48 @@ pub(crate) fn survive_long_files() -> io::Result<()> {
     set(libc::SIGXFSZ, libc::SIG_IGN, 0)
 }
 
-/// A signal mask survives exec, and the application may have blocked what stops a call.
-fn unblock_all() -> io::Result<()> {
-    // SAFETY: the set is initialised by `sigemptyset` before it is used, and both live on this stack.
-    let changed = unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut())
-    };
+/// A signal mask survives exec and fork, and the application may have blocked what stops a call.
+pub(crate) fn unblock_all() -> io::Result<()> {
+    block(&set_of(&[]))
+}
+
+/// The deaths of this process's children, as a descriptor that is readable when there was one. A child has it
+/// blocked, too, until it unblocks everything.
+pub(crate) fn deaths_of_children() -> io::Result<OwnedFd> {
+    // Where it is ignored, as it may be in an application, the kernel reaps children and keeps how they ended.
+    set(libc::SIGCHLD, libc::SIG_DFL, 0)?;
+    let deaths = set_of(&[libc::SIGCHLD]);
+    block(&deaths)?;
+    // SAFETY: the set is initialised, and a descriptor that was just made is nobody else's.
+    unsafe {
+        match libc::signalfd(
+            -1,
+            &raw const deaths,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+fn set_of(signals: &[c_int]) -> libc::sigset_t {
+    // SAFETY: the set is initialised by `sigemptyset` before it is used, and lives on this stack.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for &signal in signals {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        set
+    }
+}
+
+/// Blocks these signals and no others.
+fn block(signals: &libc::sigset_t) -> io::Result<()> {
+    // SAFETY: the set is initialised; nothing is written.
+    let changed =
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, ptr::from_ref(signals), ptr::null_mut()) };
     if changed == 0 {
         Ok(())
     } else {

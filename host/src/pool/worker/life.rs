@@ -141,6 +141,12 @@ impl Worker {
         self.life.started_for
     }
 
+    /// From now on it is one of the pool's workers: its last call, as far as its idle time goes, is now.
+    pub(crate) fn takes_place(&self) {
+        let mut record = self.lock();
+        self.idle_from(&mut record, Instant::now());
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.life.leaving.load(Ordering::SeqCst)
     }

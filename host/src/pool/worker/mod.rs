@@ -7,6 +7,7 @@
 mod call;
 mod clocks;
 mod events;
+mod forked;
 mod life;
 mod settle;
 mod startup;
@@ -29,6 +30,7 @@ use stockade_wire::sys::packet;
 pub(crate) use self::call::Terms;
 use self::call::{Call, Clocks, CpuClock};
 pub(crate) use self::events::{Event, Wanted};
+pub(crate) use self::forked::Prepared;
 use self::life::Life;
 use self::settle::LastWord;
 use self::startup::Startup;
@@ -106,6 +108,14 @@ struct Record {
     release_pages: Option<(Instant, usize)>,
 }
 
+/// What a worker has before it has a process.
+#[derive(Debug)]
+struct Place {
+    id: u64,
+    slot: HostSlot,
+    eventfd: OwnedFd,
+}
+
 impl Worker {
     /// Starts a worker's process and tells it what to be.
     pub(crate) fn start(pool: &Arc<Pool>, why: StartFor) -> io::Result<Self> {
@@ -128,18 +138,31 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             other => other?,
         }
-        let style = match setup.stop {
+        let until = clock::after(Instant::now(), pool.config.spawn_timeout);
+        let place = Place { id, slot, eventfd };
+        Ok(Self::of_process(pool, why, process, place, until))
+    }
+
+    /// A process that has been told what to be, and must say that it is ready before `until`.
+    fn of_process(
+        pool: &Arc<Pool>,
+        why: StartFor,
+        process: Process,
+        place: Place,
+        until: Instant,
+    ) -> Self {
+        let recipe = pool.recipe();
+        let style = match recipe.setup.stop {
             StopBy::Epoch => StopStyle::Interrupt,
             StopBy::Kill => StopStyle::Kill,
         };
         let now = Instant::now();
-        let until = clock::after(now, pool.config.spawn_timeout);
         pool.supervisor.look_at(until);
-        Ok(Self {
-            id,
+        Self {
+            id: place.id,
             process,
-            slot,
-            eventfd,
+            slot: place.slot,
+            eventfd: place.eventfd,
             pool: Arc::downgrade(pool),
             interrupt_grace: pool.config.interrupt_grace,
             dead: AtomicBool::new(false),
@@ -167,7 +190,7 @@ impl Worker {
                 listens: Listens::default(),
                 release_pages: None,
             }),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {

@@ -3,6 +3,7 @@
 //! Nothing here knows what a call, a worker or a guest is.
 
 pub mod cpu;
+pub mod death_string;
 pub mod doorbell;
 pub mod fork;
 pub mod huge;

@@ -100,6 +100,50 @@ pub fn receive_untrusted(socket: impl AsFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What came with a packet besides its bytes.
+#[derive(Debug)]
+pub enum Handed {
+    /// Nothing.
+    Nothing,
+    /// One descriptor, of whatever kind: what it is, is for the receiver to find out.
+    One(OwnedFd),
+    /// There were some for which there was no room: more than one, or this process may have no more.
+    Lost,
+}
+
+/// Receives one packet, as [`receive_untrusted`], from a process that may hand over one descriptor.
+///
+/// # Errors
+/// As [`receive_untrusted`].
+pub fn receive_untrusted_with_one(socket: impl AsFd) -> io::Result<(Vec<u8>, Handed)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = rustix::net::recvmsg(&socket, &mut parts, &mut control, flags)?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    if received.flags.contains(ReturnFlags::TRUNC) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "packet too long",
+        ));
+    }
+    bytes.truncate(received.bytes);
+    let is_lost = received.flags.contains(ReturnFlags::CTRUNC) || fds.len() > 1;
+    let handed = match fds.pop() {
+        _ if is_lost => Handed::Lost,
+        Some(fd) => Handed::One(fd),
+        None => Handed::Nothing,
+    };
+    Ok((bytes, handed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +167,26 @@ mod tests {
         assert_eq!(receive_untrusted(&b).unwrap(), b"x");
         drop(a);
         assert_eq!(receive_untrusted(&b).unwrap(), b"");
+    }
+
+    #[test]
+    fn of_many_descriptors_at_most_one_is_kept() {
+        let (a, b) = pair().unwrap();
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        for sent in [0, 1, FDS_MAX].repeat(50) {
+            send(&a, b"x", &vec![a.as_fd(); sent]).unwrap();
+            let (bytes, handed) = receive_untrusted_with_one(&b).unwrap();
+            assert_eq!(bytes, b"x");
+            assert!(match handed {
+                Handed::Nothing => sent == 0,
+                Handed::One(_) => sent == 1,
+                Handed::Lost => sent > 1,
+            });
+        }
+        let error = receive_untrusted_with_one(&b).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        // Of a thousand that were sent. Neighbours have some, too.
+        assert!(descriptors() < 500);
     }
 
     #[test]

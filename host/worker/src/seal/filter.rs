@@ -3,9 +3,11 @@
 //!
 //! A table: each row names a call, what its arguments must be, and why it is there. A row without need is a
 //! hole; a need without a row kills innocent guests. No row may make memory executable, open or receive a
-//! descriptor, or name another process; those of [`files`], for granted directories, may open files.
+//! descriptor, or name another process; those of [`files`], for granted directories, may open files, and those of
+//! [`forking`] make processes.
 
 pub(super) mod files;
+pub(super) mod forking;
 
 use std::collections::BTreeMap;
 use std::ffi::c_long;
@@ -316,7 +318,8 @@ mod tests {
 
     #[test]
     fn every_row_has_a_reason_and_an_effect() {
-        for rules in tables() {
+        let of_fork_servers = [forking::loading(), forking::serving()];
+        for rules in tables().into_iter().chain(of_fork_servers) {
             for (index, rule) in rules.iter().enumerate() {
                 assert!(!rule.why.is_empty());
                 let others = rules

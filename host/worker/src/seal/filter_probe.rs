@@ -265,6 +265,95 @@ fn what_is_needed_is_allowed() {
     }
 }
 
+/// Filters stack: what a server forbids its workers cannot do.
+#[test]
+fn what_a_worker_needs_its_fork_server_allows() {
+    for rules in [forking::loading, forking::serving] {
+        assert_eq!(rules().iter().filter(|rule| rule.why.is_empty()).count(), 0);
+        for &(call, arguments) in NEEDED.iter().chain(NEEDED_BY[0]) {
+            let end = attempt(Some(&rules), call, arguments);
+            assert_ne!(end, End::Killed, "{call} {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fork_server_can_execute_nothing_reach_nobody_and_write_no_file() {
+    let path = c"/dev/null".as_ptr() as c_long;
+    let open_for = |flags: c_int| [libc::AT_FDCWD.into(), path, flags.into(), 0, 0, 0];
+    let always: &[Call] = &[
+        (libc::SYS_execve, [0; 6]),
+        (libc::SYS_execveat, [0; 6]),
+        (libc::SYS_socket, [libc::AF_INET.into(), 1, 0, 0, 0, 0]),
+        (libc::SYS_socketpair, [1, 1, 0, 0, 0, 0]),
+        (libc::SYS_connect, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_recvmsg, [3, 0, 0, 0, 0, 0]),
+        (libc::SYS_sendmsg, [3, 0, 0, 0, 0, 0]),
+        (libc::SYS_openat, open_for(libc::O_WRONLY)),
+        (libc::SYS_openat, open_for(libc::O_RDWR)),
+        (libc::SYS_openat, open_for(libc::O_CREAT)),
+        (libc::SYS_openat, open_for(libc::O_TRUNC)),
+        (libc::SYS_openat, open_for(libc::O_TMPFILE)),
+        (libc::SYS_openat2, [-1, 0, 0, 24, 0, 0]),
+        (libc::SYS_kill, [OWN, 0, 0, 0, 0, 0]),
+        (libc::SYS_tgkill, [OWN, OWN, 0, 0, 0, 0]),
+        (libc::SYS_pidfd_send_signal, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_pidfd_getfd, [-1, 0, 0, 0, 0, 0]),
+        (
+            libc::SYS_ptrace,
+            [libc::PTRACE_TRACEME.into(), 0, 0, 0, 0, 0],
+        ),
+        (libc::SYS_process_vm_readv, [OWN, 0, 0, 0, 0, 0]),
+        (libc::SYS_unshare, [0; 6]),
+        (libc::SYS_setns, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_setuid, [-1, 0, 0, 0, 0, 0]),
+        // Threads, namespaces, and children that share memory.
+        (libc::SYS_clone, [libc::CLONE_VM.into(), 0, 0, 0, 0, 0]),
+        (
+            libc::SYS_clone,
+            [(libc::CLONE_NEWUSER | libc::SIGCHLD).into(), 0, 0, 0, 0, 0],
+        ),
+        (libc::SYS_clone3, [0; 6]),
+        (
+            libc::SYS_prctl,
+            [libc::PR_SET_PDEATHSIG.into(), 0, 0, 0, 0, 0],
+        ),
+        (
+            libc::SYS_prctl,
+            [libc::PR_SET_DUMPABLE.into(), 1, 0, 0, 0, 0],
+        ),
+        (libc::SYS_prlimit64, [1, 0, 0, 0, 0, 0]),
+        (libc::SYS_ioctl, [0, libc::TIOCSTI as c_long, 0, 0, 0, 0]),
+        (libc::SYS_io_uring_setup, [1, 0, 0, 0, 0, 0]),
+        (libc::SYS_bpf, [0; 6]),
+        (libc::SYS_userfaultfd, [0; 6]),
+        (libc::SYS_keyctl, [0; 6]),
+        (libc::SYS_pkey_mprotect, [0, 0, EXEC, -1, 0, 0]),
+    ];
+    let loaded: &[Call] = &[
+        (libc::SYS_mmap, [0, 4096, RW | EXEC, ANON, -1, 0]),
+        (libc::SYS_mprotect, [0, 0, EXEC, 0, 0, 0]),
+        (libc::SYS_memfd_create, [0; 6]),
+        (libc::SYS_pwrite64, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_ftruncate, [-1, 0, 0, 0, 0, 0]),
+        (libc::SYS_fcntl, [0, libc::F_DUPFD.into(), 0, 0, 0, 0]),
+        (libc::SYS_fcntl, [0, libc::F_SETFL.into(), 0, 0, 0, 0]),
+    ];
+    for &(call, arguments) in always.iter().chain(loaded) {
+        let end = attempt(Some(&forking::serving), call, arguments);
+        assert_eq!(end, End::Killed, "{call} {arguments:?}");
+    }
+    for &(call, arguments) in always {
+        let end = attempt(Some(&forking::loading), call, arguments);
+        assert_eq!(end, End::Killed, "{call} {arguments:?}");
+    }
+    // What loading takes, and what is gone afterwards.
+    for &(call, arguments) in loaded {
+        let end = attempt(Some(&forking::loading), call, arguments);
+        assert_eq!(end, End::Lived, "{call} {arguments:?}");
+    }
+}
+
 fn of_worker_with_files() -> Vec<Rule> {
     let fds = Fds {
         eventfd: 5,

@@ -1,8 +1,8 @@
 //! Landlock: no file but in the directories that were granted, no TCP, no signal to another process.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 use stockade_wire::message::Seal;
 use stockade_wire::sys::landlock::{ABI_TRUNCATE, abi};
@@ -66,14 +66,36 @@ pub(super) fn restrict(landlock: Landlock, granted: &[Directory]) -> Result<(), 
     Ok(())
 }
 
-/// Whether the kernel has it.
-pub(super) fn enforce(granted: &[Directory]) -> Result<bool, RulesetError> {
+/// Gives up every right but that to read /proc.
+pub(super) fn restrict_to_proc(landlock: Landlock) -> Result<(), Breach> {
+    const WALL: &str = "landlock";
+    let proc = PathFd::new("/proc").or_breach(WALL)?;
+    let restricted = nothing()
+        .and_then(|rules| rules.add_rule(PathBeneath::new(proc, READ)))
+        .and_then(RulesetCreated::restrict_self)
+        .or_breach(WALL)?;
+    match (restricted.ruleset, landlock) {
+        (RulesetStatus::NotEnforced, Landlock::Required) => {
+            Err(Breach::new(WALL, "this kernel has none"))
+        }
+        // Each worker says so.
+        _ => Ok(()),
+    }
+}
+
+/// No right to anything.
+fn nothing() -> Result<RulesetCreated, RulesetError> {
     let newest = ABI::V10;
-    let mut rules = Ruleset::default()
+    Ruleset::default()
         .handle_access(AccessFs::from_all(newest))?
         .handle_access(AccessNet::from_all(newest))?
         .scope(Scope::from_all(newest))?
-        .create()?;
+        .create()
+}
+
+/// Whether the kernel has it.
+pub(super) fn enforce(granted: &[Directory]) -> Result<bool, RulesetError> {
+    let mut rules = nothing()?;
     for directory in granted {
         let access = match directory.is_written() {
             true => READ | WRITE,

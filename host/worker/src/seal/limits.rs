@@ -16,6 +16,9 @@ const NATIVE_BYTES: u64 = 128 << 20;
 /// What a compiler may use. Cranelift's peak is some 50 times a module's largest function.
 const COMPILER_BYTES: u64 = 4 << 30;
 
+/// A fork server's own are a dozen, and those of one worker half as many.
+const FORK_SERVER_DESCRIPTORS: u64 = 64;
+
 /// The longest artifact.
 pub(super) const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
 
@@ -46,6 +49,19 @@ pub(super) fn worker(memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
         .saturating_add(memory_bytes)
         .saturating_add(NATIVE_BYTES);
     Ok([NEVER, &[(Resource::Data, data)]].concat())
+}
+
+/// For a fork server whose engine has been made. A worker that is forked has the same, and [`forked`] besides.
+pub(super) fn fork_server(memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
+    let mut ceilings = worker(memory_bytes)?;
+    ceilings.retain(|(resource, _)| *resource != Resource::Nproc);
+    ceilings.push((Resource::Nofile, FORK_SERVER_DESCRIPTORS));
+    Ok(ceilings)
+}
+
+/// What a worker gives up that its fork server needs.
+pub(super) fn forked() -> [Ceiling; 1] {
+    [(Resource::Nproc, 0)]
 }
 
 pub(super) fn compiler(cpu_time: Duration) -> Vec<Ceiling> {

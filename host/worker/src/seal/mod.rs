@@ -12,6 +12,7 @@
 )]
 
 mod filter;
+mod forking;
 pub(crate) mod identity;
 mod landlock;
 mod limits;
@@ -30,6 +31,7 @@ use crate::wasi::Directory;
 use crate::{process, signals};
 use filter::{Fds, Rule};
 
+pub(crate) use forking::{ForkServer, seal_forked};
 pub(crate) use landlock::Landlock;
 pub(crate) use limits::{limit_files, reserve_stack};
 

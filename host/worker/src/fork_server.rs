@@ -1,0 +1,212 @@
+//! The fork server: loads an artifact once, and forks workers that run it.
+//!
+//! It never runs guest code, and makes no instance. It has one thread, so what it forks may use everything that it
+//! has. What takes a starting worker most of its time is done here, once; what must differ between workers
+//! (their slot, what they open, the last walls) is done by each.
+#![expect(
+    unsafe_code,
+    reason = "fork, and the artifact that the host sends is loaded as code"
+)]
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
+use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
+use stockade_wire::message::{self, Seal, WorkerMessage, WorkerSetup};
+use stockade_wire::role::Assignment;
+use stockade_wire::slot::WorkerSlot;
+use stockade_wire::sys::{death_string, packet};
+
+use crate::guest::Program;
+use crate::seal::{self, Landlock};
+use crate::serve::{self, Refusal, Site, Worker, setup};
+use crate::{process, signals};
+
+/// Runs the role. Never returns.
+pub(crate) fn role(assignment: Assignment) -> ! {
+    match prepare(assignment) {
+        Ok(server) => {
+            process::tell(&ForkServerMessage::Ready);
+            server.serve()
+        }
+        Err((why, message)) => {
+            process::tell(&ForkServerMessage::Refused {
+                why,
+                message: process::text(message),
+            });
+            process::exit(1)
+        }
+    }
+}
+
+fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
+    let (told, [artifact], _) = process::receive_setup::<WorkerSetup, 1>().map_err(setup)?;
+    let runtime = serve::runtime(&told)?;
+    let deaths = signals::deaths_of_children().map_err(setup)?;
+    let sealing = match told.seal {
+        Seal::None => None,
+        Seal::Required | Seal::Strict => {
+            let landlock = Landlock::of(told.seal);
+            let begun = seal::ForkServer::begin(assignment, serve::limits(&told), landlock);
+            Some(begun.map_err(setup)?)
+        }
+    };
+    // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A
+    // compiler that was taken over by its module may have forged it; what it gains is this process, which serves
+    // nothing but that module, can fork, and can neither execute a program nor make a socket.
+    let program = unsafe { serve::load(&runtime, artifact, &told, None) }?;
+    if let Some(sealing) = sealing {
+        sealing.finish().map_err(setup)?;
+    }
+    Ok(Server {
+        told,
+        program,
+        deaths: Some(deaths),
+        children: HashMap::new(),
+    })
+}
+
+struct Server {
+    told: WorkerSetup,
+    program: &'static Program<&'static Site>,
+    /// Readable when a child has died. None in a child.
+    deaths: Option<OwnedFd>,
+    /// The numbers of the workers that are alive, by their process ids.
+    children: HashMap<Pid, u64>,
+}
+
+impl Server {
+    fn serve(mut self) -> ! {
+        loop {
+            let socket = process::socket();
+            let deaths = self.deaths.as_ref().map(AsFd::as_fd);
+            let watched = [Some(socket), deaths].into_iter().flatten();
+            let mut fds: Vec<_> = watched
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+                .collect();
+            match rustix::event::poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => fail(&format!("cannot wait: {error}")),
+            }
+            let ordered = !fds[0].revents().is_empty();
+            self.reap();
+            if ordered {
+                match packet::receive(socket) {
+                    // The host is gone.
+                    Ok((bytes, _)) if bytes.is_empty() => process::exit(0),
+                    Ok((bytes, fds)) => self.obey(&bytes, fds),
+                    Err(error) => fail(&format!("cannot hear the host: {error}")),
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
+        let (Ok(order), Ok(fds)) = (
+            message::decode::<ForkOrder>(bytes),
+            <[OwnedFd; ORDER_FDS]>::try_from(fds),
+        ) else {
+            fail("the host's order is damaged");
+        };
+        let ForkOrder { worker } = order;
+        let not_forked = |error: io::Error| ForkServerMessage::NotForked {
+            worker,
+            message: error.to_string(),
+        };
+        // By the C library, and not by a system call of our own: Wasmtime has it run a handler in the child that
+        // opens the child's own page map. Without that a reset would look at this process's memory and find
+        // nothing to do.
+        // SAFETY: this process has one thread, so the child may do whatever this process may.
+        let forked = unsafe { libc::fork() };
+        if forked == 0 {
+            serve::run(self.be_worker(worker, fds));
+        }
+        let Some(pid) = Pid::from_raw(forked).filter(|_| forked > 0) else {
+            return tell(&not_forked(io::Error::last_os_error()), None);
+        };
+        // Closed before the next one is forked.
+        drop(fds);
+        self.children.insert(pid, worker);
+        // Nobody else reaps it, so the id is still its own.
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => tell(&ForkServerMessage::Forked { worker }, Some(&pidfd)),
+            // The host drops its end of the worker's string, which kills it.
+            Err(error) => {
+                self.children.remove(&pid);
+                tell(&not_forked(error.into()), None);
+            }
+        }
+    }
+
+    /// In the child: becomes a worker like those that are spawned.
+    fn be_worker(&mut self, worker: u64, fds: [OwnedFd; ORDER_FDS]) -> Result<Worker, Refusal> {
+        let [socket, diagnostics, string, request, reply, eventfd] = fds;
+        let spoke = process::speak_through(socket, diagnostics);
+        spoke.map_err(setup)?;
+        signals::unblock_all().map_err(setup)?;
+        serve::name(worker);
+        // Nothing of the server's is of use here, but the program.
+        self.deaths = None;
+        // It lives as long as the process.
+        let string: &'static OwnedFd = Box::leak(Box::new(string));
+        let ring = eventfd.as_raw_fd();
+        let slot = WorkerSlot::new(self.told.geometry, request, reply, eventfd)
+            .map_err(|error| setup(format!("cannot map the slot: {error}")))?;
+        let site = Site::new(slot);
+        match self.told.seal {
+            Seal::None => death_string::die_with(string.as_fd()).map_err(setup)?,
+            Seal::Required | Seal::Strict => {
+                let landlock = Landlock::of(self.told.seal);
+                seal::seal_forked(string.as_fd(), ring, landlock).map_err(setup)?;
+            }
+        }
+        process::tell(&WorkerMessage::Loaded);
+        Worker::new(self.program, site, &self.told)
+    }
+
+    /// Tells how children ended.
+    fn reap(&mut self) {
+        let mut records = [0; 512];
+        // One may stand for several deaths, so it only says that there was one. It never waits.
+        let died = self.deaths.as_ref();
+        let died = died.is_some_and(|fd| rustix::io::read(fd, &mut records).is_ok());
+        if !died {
+            return;
+        }
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if let (Some(worker), Some(end)) = (self.children.remove(&pid), end_of(status)) {
+                tell(&ForkServerMessage::Ended { worker, end }, None);
+            }
+        }
+    }
+}
+
+fn end_of(status: WaitStatus) -> Option<End> {
+    let code = status.exit_status().map(End::Code);
+    code.or_else(|| status.terminating_signal().map(End::Signal))
+}
+
+/// Tells the host something, as soon as it has room for it. Ends the process when it is gone.
+fn tell(what: &ForkServerMessage, pidfd: Option<&OwnedFd>) {
+    let bytes = message::encode(what);
+    let fds: Vec<_> = pidfd.into_iter().map(AsFd::as_fd).collect();
+    loop {
+        match packet::send(process::socket(), &bytes, &fds) {
+            Ok(()) => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut room = [PollFd::from_borrowed_fd(process::socket(), PollFlags::OUT)];
+                let _ = rustix::event::poll(&mut room, None);
+            }
+            Err(_) => process::exit(0),
+        }
+    }
+}
+
+fn fail(what: &str) -> ! {
+    process::complain(what);
+    process::exit(1)
+}

@@ -1,0 +1,81 @@
+//! The seal of a fork server, and of the workers that it forks.
+//!
+//! The server gives up, before it loads the artifact, what its workers never need: a hostile module may have chosen
+//! the artifact's bytes. It stays dumpable and may read /proc, because each worker opens its own page map there
+//! while it is being forked. What is left is a worker's to give up.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::process::DumpableBehavior;
+use stockade_wire::role::Assignment;
+use stockade_wire::sys::death_string;
+
+use super::filter::{self, Fds};
+use super::{
+    Breach, Landlock, OrBreach, identity, landlock, leave_dumpable, limits, refuse_new_code,
+};
+use crate::config::InstanceLimits;
+use crate::{process, signals};
+
+/// A fork server that has given up most, and can still load an artifact. [`Self::finish`] takes that too.
+#[must_use]
+pub(crate) struct ForkServer {
+    serving: seccompiler::BpfProgram,
+}
+
+impl ForkServer {
+    /// Begins to seal a fork server whose engine has been made.
+    pub(crate) fn begin(
+        assignment: Assignment,
+        limits: InstanceLimits,
+        landlock: Landlock,
+    ) -> Result<Self, Breach> {
+        const FILTER: &str = "system call filter";
+        let loading = filter::compile(&filter::forking::loading()).or_breach(FILTER)?;
+        let serving = filter::compile(&filter::forking::serving()).or_breach(FILTER)?;
+        let ceilings = limits::fork_server(limits.memory_bytes).or_breach("memory limit")?;
+        // A C library may prepare for these with calls that the filter forbids.
+        let mut warm = [0; 1];
+        crate::wasi::fill_from_system(&mut warm).or_breach("randomness")?;
+        signals::name_forbidden_calls().or_breach(FILTER)?;
+        identity::leave_root(None).or_breach("user change")?;
+        // A change of user cancels it.
+        process::die_with_host(assignment).or_breach("death with the host")?;
+        identity::drop_capabilities().or_breach("no capabilities")?;
+        // A change of user takes it.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+            .or_breach("own page map")?;
+        limits::apply(&ceilings).or_breach("resource limits")?;
+        rustix::thread::set_no_new_privs(true).or_breach("no new privileges")?;
+        landlock::restrict_to_proc(landlock)?;
+        seccompiler::apply_filter(&loading).or_breach(FILTER)?;
+        Ok(Self { serving })
+    }
+
+    /// Takes the rest: nothing new becomes executable, in the workers neither.
+    pub(crate) fn finish(self) -> Result<(), Breach> {
+        limits::limit_files(0).or_breach("resource limits")?;
+        refuse_new_code();
+        seccompiler::apply_filter(&self.serving).or_breach("system call filter")
+    }
+}
+
+/// Gives up, in a worker that was just forked from a sealed server, all that a spawned one has given up when its
+/// guest runs, and ties it to its host: the kernel's death signal would name the server.
+pub(crate) fn seal_forked(
+    string: BorrowedFd<'_>,
+    eventfd: RawFd,
+    landlock: Landlock,
+) -> Result<(), Breach> {
+    let fds = Fds {
+        eventfd,
+        pagemap: filter::pagemap_fd(),
+    };
+    let filter = filter::compile(&filter::worker(fds, false)).or_breach("system call filter")?;
+    leave_dumpable().or_breach("not dumpable")?;
+    limits::apply(&limits::forked()).or_breach("resource limits")?;
+    landlock::restrict(landlock, &[])?;
+    death_string::die_with(string).or_breach("death with the host")?;
+    limits::apply(&limits::last(0, 0)).or_breach("resource limits")?;
+    seccompiler::apply_filter(&filter).or_breach("system call filter")
+}
