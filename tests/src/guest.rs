@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use stockade::{Host, HostBuilder, Limiter, Module};
+use stockade::{Host, HostBuilder, Limiter, Module, WorkerType};
 
 /// The guest of the README.
 #[must_use]
@@ -70,11 +70,19 @@ pub fn archive() -> Module {
     Module::from_bytes(stockade::include_guest!("archive"))
 }
 
+/// When this environment variable says `fork-server`, tests that do not say how workers are made have forked ones.
+const WORKER_TYPE: &str = "STOCKADE_TEST_WORKER_TYPE";
+
 /// A host of `module` that shares compiled guests with all other tests, and permits with none.
 pub fn host_of(module: Module) -> HostBuilder {
+    let worker_type = match std::env::var_os(WORKER_TYPE) {
+        Some(name) if name == "fork-server" => WorkerType::ForkServer,
+        _ => WorkerType::default(),
+    };
     Host::builder(module)
         .cache_dir(shared_cache())
         .limiter(Limiter::new(64))
+        .worker_type(worker_type)
 }
 
 /// Where tests keep artifacts that do not test the cache: each guest is compiled once.

@@ -41,12 +41,14 @@ struct Options {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Type {
     Spawn,
+    ForkServer,
 }
 
 impl Type {
     fn of(self) -> WorkerType {
         match self {
             Self::Spawn => WorkerType::Spawn,
+            Self::ForkServer => WorkerType::ForkServer,
         }
     }
 }

@@ -9,6 +9,7 @@ mod closing;
 mod dropping;
 mod exhaustion;
 mod failing;
+mod forking;
 mod forks;
 mod hostile_compiler;
 mod hostile_death;

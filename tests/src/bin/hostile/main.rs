@@ -1,11 +1,12 @@
 //! A worker program that lies. It speaks the worker protocol well enough to be believed, and breaks one
 //! rule at a time, as its module says: the module is no wasm, but the name of what is to be done.
 //!
-//! `compiler:NAME` misbehaves as the compiler, `init:NAME` as the process that runs an initialisation; `compiler:retire:NAME` as a worker whose guest is asked whether it is
+//! `compiler:NAME` misbehaves as the compiler, `init:NAME` as the process that runs an initialisation, `forks:NAME` as the fork server; `compiler:retire:NAME` as a worker whose guest is asked whether it is
 //! worn out. `NAME` misbehaves as every worker, `NAME@2` as worker 2
 //! only, `NAME@2+` as that and all later ones; all other processes are honest. An unknown name is honest too, so a test that misspells one fails.
 
 mod compiler;
+mod forks;
 mod init;
 // Not as a dependency: that would bring an honest worker's constructor along, which takes the role first.
 #[expect(dead_code, unreachable_pub, reason = "others need the rest")]
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Role::Compiler => compiler::role(),
         Role::Init => init::role(),
         Role::Worker => worker::role(),
+        Role::ForkServer => forks::role(),
         // It has built nothing, and says that everything stands.
         Role::Probe => sys::tell(&ProbeMessage::Over),
     }

@@ -46,7 +46,7 @@ fn is_meant(who: &str, worker: u64) -> bool {
     }
 }
 
-fn read(file: &mut File) -> String {
+pub(crate) fn read(file: &mut File) -> String {
     let mut text = String::new();
     file.rewind().expect("the artifact is a file");
     file.read_to_string(&mut text)

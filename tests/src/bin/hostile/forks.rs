@@ -1,0 +1,72 @@
+//! The fork server's role.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process;
+
+use rustix::process::{Pid, PidfdFlags, getpid, getppid, pidfd_open};
+use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
+use stockade_wire::message::{self, WorkerRefusal, WorkerSetup};
+use stockade_wire::sys::packet;
+
+use crate::sys;
+
+pub(crate) fn role() -> ! {
+    let (_, [artifact]) = sys::receive::<WorkerSetup, 1>();
+    let what = crate::worker::read(&mut File::from(artifact));
+    match &*what {
+        "forks:never" => sys::stall(),
+        "forks:exit" => {
+            eprintln!("I would rather not");
+            process::exit(7);
+        }
+        "forks:refuse" => {
+            let message = "not today\u{1b}[31m\nnot ever".to_owned();
+            let why = WorkerRefusal::Setup;
+            sys::tell(&ForkServerMessage::Refused { why, message });
+            sys::stall()
+        }
+        "forks:garbage" => sys::tell_bytes(b"HTTP/1.1 200 OK"),
+        "forks:long" => sys::tell_bytes(&vec![0; packet::PACKET_BYTES_MAX + 1]),
+        "forks:forked-first" => hand_over(1, Some(of(getppid()).as_fd())),
+        _ => {}
+    }
+    sys::tell(&ForkServerMessage::Ready);
+    let (ForkOrder { worker }, _fds) = sys::receive::<ForkOrder, ORDER_FDS>();
+    let end = End::Code(0);
+    match &*what {
+        "forks:exit-asked" => {
+            eprintln!("I would rather not");
+            process::exit(7);
+        }
+        "forks:not" => sys::tell(&ForkServerMessage::NotForked {
+            worker,
+            message: "not today\u{1b}[31m\nnot ever".to_owned(),
+        }),
+        "forks:ready-twice" => sys::tell(&ForkServerMessage::Ready),
+        "forks:nothing" => hand_over(worker, None),
+        "forks:another" => hand_over(worker + 1, Some(of(Some(getpid())).as_fd())),
+        "forks:file" => {
+            let file = File::open("/dev/null").expect("there is one");
+            hand_over(worker, Some(file.as_fd()));
+        }
+        // It asks the host to believe that its own process, or the host's, is a worker.
+        "forks:itself" => hand_over(worker, Some(of(Some(getpid())).as_fd())),
+        "forks:host" => hand_over(worker, Some(of(getppid()).as_fd())),
+        "forks:end-of-none" => sys::tell(&ForkServerMessage::Ended { worker, end }),
+        // It takes the order and is silent.
+        _ => {}
+    }
+    sys::stall()
+}
+
+fn of(pid: Option<Pid>) -> std::os::fd::OwnedFd {
+    pidfd_open(pid.expect("it lives"), PidfdFlags::empty()).expect("it lives")
+}
+
+fn hand_over(worker: u64, fd: Option<BorrowedFd<'_>>) {
+    let forked = message::encode(&ForkServerMessage::Forked { worker });
+    let fds: Vec<_> = fd.into_iter().collect();
+    packet::send(io::stdin(), &forked, &fds).expect("the host reads");
+}
