@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use stockade::{Host, Interrupt};
+use stockade::{Host, Interrupt, WorkerType};
 use tokio::runtime::Runtime;
 
 use crate::baselines::fork::BareFork;
@@ -15,6 +15,7 @@ use crate::cpus::TwoCpus;
 use crate::guests::{self, PROBE};
 use crate::measure::{Block, Side, Size, busy_wait, interleave};
 use crate::report::{Outcome, Row};
+use crate::suites::start;
 
 /// For how long the endless call runs before it is stopped.
 const RUN: Duration = Duration::from_micros(500);
@@ -28,6 +29,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         .build_blocking()?;
     let kill = guests::host(PROBE, 1)
         .interrupt(Interrupt::KillOnly)
+        .worker_type(WorkerType::ForkServer)
         .build_blocking()?;
     stop_and_call(&runtime, &epoch)?;
     stop_and_call(&runtime, &kill)?;
@@ -64,7 +66,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     };
     outcome.note("from dropping the future of a call that spins to the result of the next call, in a pool of one worker");
     outcome.note(
-        "epoch: in the same process, which is checked; kill: Interrupt::KillOnly, in a new one",
+        "epoch: in the same process, which is checked; kill: Interrupt::KillOnly, in the spare of a fork server",
     );
     outcome.note(format!(
         "socket_pingpong has its ends pinned to CPU {} and CPU {}; bare_fork is forked by a small process",
@@ -75,6 +77,9 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
 
 fn stops(runtime: &Runtime, host: &Host, same_process: bool, block: &mut Block<'_>) -> Result<()> {
     for _ in 0..block.calls() {
+        if !same_process {
+            start::wait_for_spare(host)?;
+        }
         let before = pids(host);
         let time = stop_and_call(runtime, host)?;
         block.push(time);

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use stockade::{Host, WorkerState};
+use stockade::{Host, WorkerState, WorkerType};
 use tokio::runtime::Runtime;
 
 use crate::guests::{self, HELLO};
@@ -52,6 +52,9 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let in_workers: f64 = pids.iter().map(|&pid| woken(pid)).sum();
     let in_host = woken(ours);
 
+    drop(host);
+    let forked = forked(&runtime)?;
+
     let mib = |name: &str, of: fn(&Memory) -> u64| {
         let mut kib: Vec<u64> = memory.iter().map(of).collect();
         kib.sort_unstable();
@@ -63,6 +66,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let rows = vec![
         mib("pss_per_idle_worker", |memory| memory.pss),
         Row::figure("idle_wakeups_per_s", in_workers + in_host, "1/s"),
+        forked_row(&forked),
         mib("private_per_idle_worker", |memory| memory.private),
         mib("rss_per_idle_worker", |memory| memory.rss),
         Row::figure("host_growth_per_worker", grown, "MiB"),
@@ -76,6 +80,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     outcome.note(format!(
         "the mean over a pool of {WORKERS} idle workers that have served, from /proc/PID/smaps_rollup; in these rows p99 is the largest"
     ));
+    outcome.note("pss_per_idle_forked_worker: the same pool with a fork server, whose own memory and that of the spare are not in it");
     outcome.note("private: Private_Clean and Private_Dirty; what workers share with each other and with this program is in pss in parts");
     outcome
         .note("host_growth_per_worker: by how much this process's anonymous memory, and its part of the slots, grew with the pool, for each worker");
@@ -84,6 +89,24 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         watch.as_secs()
     ));
     Ok(outcome)
+}
+
+/// The same pool, forked.
+fn forked(runtime: &Runtime) -> Result<Vec<Memory>> {
+    let host = guests::host(HELLO, WORKERS).worker_type(WorkerType::ForkServer);
+    let host = host.build_blocking()?;
+    let pids = fill(runtime, &host)?;
+    std::thread::sleep(SETTLE);
+    pids.iter().map(|&pid| Memory::of(pid)).collect()
+}
+
+fn forked_row(memory: &[Memory]) -> Row {
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    let mut pss: Vec<u64> = memory.iter().map(|memory| memory.pss).collect();
+    pss.sort_unstable();
+    let mean = mib(pss.iter().sum::<u64>()) / pss.len() as f64;
+    let (middle, most) = (pss[pss.len() / 2], pss[pss.len() - 1]);
+    Row::figure("pss_per_idle_forked_worker", mean, "MiB").spread(mib(middle), mib(most))
 }
 
 /// Has every worker started and called; their process ids.

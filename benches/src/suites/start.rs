@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use stockade::{Host, HostBuilder, Interrupt};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use stockade::{Host, HostBuilder, Interrupt, WorkerType};
 use tokio::runtime::Runtime;
 
+use crate::baselines::fork::BareFork;
 use crate::baselines::spawn_true;
 use crate::guests::{self, HELLO, PROBE};
 use crate::measure::{Block, Side, Size, busy_wait, interleave};
@@ -20,15 +22,26 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let cache = Cache(std::env::temp_dir().join(format!("stockade-bench-{}", std::process::id())));
     let cold = || guests::host(HELLO, 1).no_cache();
     let cached = || guests::host(HELLO, 1).cache_dir(&cache.0);
-    let pool = guests::host(PROBE, 1)
-        .interrupt(Interrupt::KillOnly)
-        .build_blocking()?;
+    let of_type = |worker_type| {
+        let host = guests::host(PROBE, 1).interrupt(Interrupt::KillOnly);
+        host.worker_type(worker_type).build_blocking()
+    };
+    let spawned = of_type(WorkerType::Spawn)?;
+    let forked = of_type(WorkerType::ForkServer)?;
+    let mut fork = BareFork::start()?;
 
     let mut host_cold = Side::new(Size::new(0, 1), |block| hosts(&runtime, cold, block));
     let mut host_cached = Side::new(Size::new(1, 4), |block| hosts(&runtime, cached, block));
     let mut worker_spawn = Side::new(Size::new(1, 5), |block| {
-        replaced_workers(&runtime, &pool, block)
+        replaced_workers(&runtime, &spawned, Spare::None, block)
     });
+    let mut worker_fork = Side::new(Size::new(1, 5), |block| {
+        replaced_workers(&runtime, &forked, Spare::Killed, block)
+    });
+    let mut worker_fork_spare = Side::new(Size::new(1, 5), |block| {
+        replaced_workers(&runtime, &forked, Spare::Ready, block)
+    });
+    let mut bare_fork = Side::new(Size::new(2, 10), |block| fork.block(block));
     let mut bin_true = Side::new(Size::new(1, 5), spawn_true::block);
     interleave(
         if quick { 12 } else { 50 },
@@ -37,20 +50,27 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
             &mut bin_true,
             &mut host_cached,
             &mut worker_spawn,
+            &mut worker_fork,
+            &mut bare_fork,
+            &mut worker_fork_spare,
         ],
     )?;
 
-    let bin_true = bin_true.finish();
+    let (bin_true, bare_fork) = (bin_true.finish(), bare_fork.finish());
     let mut outcome = Outcome {
         rows: vec![
             Row::time("host_cold", &host_cold.finish()).against("spawn_true", &bin_true),
             Row::time("host_cached", &host_cached.finish()).against("spawn_true", &bin_true),
             Row::time("worker_spawn", &worker_spawn.finish()).against("spawn_true", &bin_true),
+            Row::time("worker_fork", &worker_fork.finish()).against("bare_fork", &bare_fork),
+            Row::time("worker_fork_spare", &worker_fork_spare.finish())
+                .against("bare_fork", &bare_fork),
         ],
         notes: Vec::new(),
     };
     outcome.note("host_cold, host_cached: building a host of the hello guest and a first call, without and with its artifact in the cache");
     outcome.note("worker_spawn: a call in a pool whose only worker has been killed, hence a new process and a first call (probe guest)");
+    outcome.note("worker_fork, worker_fork_spare: the same with a fork server, without and with a spare worker that takes the place");
     outcome.note("workers run this very program; one of its own would be smaller. spawn_true: starting /bin/true, without an environment, and waiting for its end");
     Ok(outcome)
 }
@@ -77,14 +97,68 @@ fn hosts(
 pub(super) fn replaced_workers(
     runtime: &Runtime,
     host: &Host,
+    spare: Spare,
     block: &mut Block<'_>,
 ) -> Result<()> {
     for _ in 0..block.calls() {
+        let spare_pid = match spare {
+            Spare::None => None,
+            Spare::Ready | Spare::Killed => Some(wait_for_spare(host)?),
+        };
         runtime.block_on(kill_worker(host))?;
+        if let (Spare::Killed, Some(pid)) = (spare, spare_pid) {
+            kill_process(pid, Signal::KILL)?;
+            wait_until("the spare is gone", || host.stats().spare == 0)?;
+        }
         let start = Instant::now();
         let answer: u32 = runtime.block_on(host.run_sync("no_args", ()))?;
         block.push(start.elapsed());
         ensure!(answer == 42, "another answer: {answer}");
+    }
+    Ok(())
+}
+
+/// Whether a worker that is replaced has a spare.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Spare {
+    /// The pool has none at all.
+    None,
+    Ready,
+    Killed,
+}
+
+/// Waits until a spare is ready behind the pool's only worker: its process id.
+pub(super) fn wait_for_spare(host: &Host) -> Result<Pid> {
+    let mut found = None;
+    wait_until("there is a spare", || {
+        let stats = host.stats();
+        let worker = stats.workers.first().map(|worker| worker.pid);
+        found = worker.and_then(sibling);
+        stats.spare == 1 && found.is_some()
+    })?;
+    found.and_then(Pid::from_raw).context("it has an id")
+}
+
+/// A process with the same parent.
+fn sibling(pid: u32) -> Option<i32> {
+    let parent = parent(pid)?;
+    let processes = std::fs::read_dir("/proc").ok()?;
+    let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let other = pids.find(|other| *other != pid && self::parent(*other) == Some(parent))?;
+    i32::try_from(other).ok()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    line.trim().parse().ok()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        ensure!(Instant::now() < until, "not within ten seconds: {what}");
+        std::thread::sleep(Duration::from_micros(200));
     }
     Ok(())
 }
@@ -95,11 +169,7 @@ async fn kill_worker(host: &Host) -> Result<()> {
     let ended = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut endless).poll(cx))).await;
     ensure!(ended.is_pending(), "an endless call ended: {ended:?}");
     drop(endless);
-    let until = Instant::now() + Duration::from_secs(10);
-    while !host.stats().workers.is_empty() {
-        ensure!(Instant::now() < until, "a worker was not killed");
-        std::thread::sleep(Duration::from_micros(200));
-    }
+    wait_until("the worker is gone", || host.stats().workers.is_empty())?;
     busy_wait(Duration::from_millis(1));
     Ok(())
 }

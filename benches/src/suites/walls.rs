@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use stockade::{Hardening, Host, Interrupt, State};
 use tokio::runtime::Runtime;
 
-use super::start::replaced_workers;
+use super::start::{Spare, replaced_workers};
 use crate::guests::{self, HELLO, PROBE};
 use crate::measure::{Block, Side, Size, interleave};
 use crate::report::{Outcome, Row};
@@ -56,7 +56,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     )?;
     let starts = |host| {
         Side::new(STARTS, move |block: &mut Block<'_>| {
-            replaced_workers(runtime, host, block)
+            replaced_workers(runtime, host, Spare::None, block)
         })
     };
     let mut start = starts(&starting);
