@@ -146,7 +146,7 @@ impl Future for RunningCommand {
         let Poll::Ready(exit_code) = Pin::new(&mut self.0).poll(cx)? else {
             return Poll::Pending;
         };
-        let written = self.0.output.take().unwrap_or_default();
+        let written = self.0.take_output();
         let [stdout, stderr] = written.streams;
         Poll::Ready(Ok(CommandOutput {
             exit_code,

@@ -54,7 +54,7 @@ impl Following {
 
     /// Takes all that there is.
     pub(super) fn take(&mut self, call: &InFlight) {
-        if let Some(streams) = call.worker().output_since(call.id(), self.read) {
+        if let Some(streams) = call.output_since(self.read) {
             self.give(&streams);
         }
     }

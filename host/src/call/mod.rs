@@ -1,9 +1,13 @@
 //! A call that has not begun: what is called, and the choices about it.
 
 mod args;
+mod blame;
+mod choices;
 mod following;
 mod hosting;
+mod replies;
 mod running;
+mod waiting;
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -13,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::args::Chunk;
+use self::choices::Chosen;
 use self::following::Following;
 pub(crate) use self::following::Sink;
 pub(crate) use self::running::Advance;
@@ -57,7 +62,7 @@ impl<A, R> Call<A, R> {
         let pool = hold.pool();
         let (function, step) = match function {
             Ok(index) => (index, Step::Begin),
-            Err(error) => (usize::MAX, Step::Failed(Some(error))),
+            Err(error) => (usize::MAX, Step::Failed(Some(Box::new(error)))),
         };
         Self(Running {
             timeout: pool.config.limits.timeout,
@@ -66,21 +71,12 @@ impl<A, R> Call<A, R> {
             function,
             args: Some(args),
             step,
-            queue_timeout: None,
-            deadline: None,
-            limiter: None,
-            begun: None,
-            counted: false,
-            timer: None,
-            waiting: None,
-            watch: None,
-            output: None,
             may_wait: true,
-            listens: false,
-            following: None,
-            hosting: None,
-            whereabouts: None,
             counts: true,
+            counted: false,
+            chosen: Chosen::default(),
+            waiting: None,
+            hosting: None,
             left: None,
             dispatches: 0,
             ended_before: 0,
@@ -98,19 +94,19 @@ impl<A, R> Call<A, R> {
 
     /// How long the call may wait for a permit and a worker. Default: for ever.
     pub fn queue_timeout(mut self, timeout: Duration) -> Self {
-        self.0.queue_timeout = Some(timeout);
+        self.0.chosen.change().queue_timeout = Some(timeout);
         self
     }
 
     /// The moment by which the call must be over, waiting included.
     pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.0.deadline = Some(deadline);
+        self.0.chosen.change().deadline = Some(deadline);
         self
     }
 
     /// Takes the permit from this limiter instead of the host's.
     pub fn limiter(mut self, limiter: &Limiter) -> Self {
-        self.0.limiter = Some(limiter.clone());
+        self.0.chosen.change().limiter = Some(limiter.clone());
         self
     }
 
@@ -128,13 +124,13 @@ impl<A, R> Call<A, R> {
 
     /// Keeps what the guest writes for the caller.
     pub(crate) fn keeping_output(mut self) -> Self {
-        self.0.output = Some(Box::default());
+        self.0.chosen.change().output = Some(Box::default());
         self
     }
 
     /// Gives what the guest writes to `sink` while it runs. For calls that keep their output.
     pub(crate) fn following(mut self, sink: Sink) -> Self {
-        self.0.following = Some(Box::new(Following::new(sink)));
+        self.0.chosen.change().following = Some(Following::new(sink));
         self
     }
 
@@ -146,8 +142,9 @@ impl<A, R> Call<A, R> {
 
     /// Wants what the guest emits, and how far it has come.
     pub(crate) fn listening(mut self) -> Self {
-        self.0.listens = true;
-        self.0.whereabouts = Some(Arc::default());
+        let choices = self.0.chosen.change();
+        choices.listens = true;
+        choices.whereabouts = Some(Arc::default());
         self
     }
 

@@ -4,16 +4,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::message::{self, Failure, FailureKind, TrapKind, split_host_call};
+use stockade_wire::message::split_host_call;
 use stockade_wire::slot::machine::StopReason;
-use stockade_wire::slot::{Chunk, Damaged, Disbelief, ItemReply, Listens, Written, split_chunk};
+use stockade_wire::slot::{Chunk, Listens, Written};
 
-use crate::clock::after;
+use super::args::Args;
+use super::blame::{broken, disbelieved, failed};
+use super::choices::Chosen;
+use super::hosting::Hosting;
+use super::replies::Raw;
+use super::waiting::Waiting;
 use crate::error::{Broken, Exit, Phase};
 use crate::functions::Entry;
 use crate::handle;
@@ -21,16 +26,11 @@ use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
 use crate::pool::{
-    CallEnd, CallOf, CloseWatch, Detached, Event, InFlight, Lease, Outcome, Payload, Pool, Taken,
-    Terms, WaitWorker, Wanted, Worker,
+    CallEnd, CallOf, Detached, Event, InFlight, Lease, Outcome, Pool, Taken, Terms, WaitWorker,
+    Wanted, Worker,
 };
 use crate::progress::Whereabouts;
-use crate::supervisor::Timer;
-use crate::{Cause, Error, Limiter, Progress, Trap, codec, output};
-
-use super::args::Args;
-use super::following::Following;
-use super::hosting::Hosting;
+use crate::{Cause, Error, Limiter, Progress, codec, output};
 
 /// After so many workers that were gone before they had a call, or did not accept it, it is given up.
 const DISPATCHES_MAX: u32 = 3;
@@ -46,29 +46,17 @@ pub struct Running<A, R> {
     pub(super) args: Option<A>,
     pub(super) step: Step,
     pub(super) codec: Codec,
-    pub(super) timeout: Option<Duration>,
-    pub(super) queue_timeout: Option<Duration>,
-    pub(super) deadline: Option<Instant>,
-    pub(super) limiter: Option<Limiter>,
-    pub(super) begun: Option<Instant>,
-    /// Whether it is counted as submitted, and not yet as ended.
-    pub(super) counted: bool,
-    pub(super) timer: Option<Timer>,
-    pub(super) waiting: Option<Waiting>,
-    pub(super) watch: Option<CloseWatch>,
-    /// What the guest wrote, where the caller wants it.
-    pub(crate) output: Option<Box<output::Written>>,
     pub(super) may_wait: bool,
-    /// Whether whoever polls takes what the guest emits.
-    pub(super) listens: bool,
-    /// For those who want what the guest writes while it runs.
-    pub(super) following: Option<Box<Following>>,
-    /// The host function that the guest waits for.
-    pub(super) hosting: Option<Box<Hosting>>,
-    /// For those who ask how far the guest has come.
-    pub(super) whereabouts: Option<Arc<Whereabouts>>,
     /// Whether it counts itself; one that stands for several is counted by whoever made it.
     pub(super) counts: bool,
+    /// Whether it is counted as submitted, and not yet as ended.
+    pub(super) counted: bool,
+    pub(super) timeout: Option<Duration>,
+    pub(super) chosen: Chosen,
+    /// If it has ever had to wait for a permit or a worker.
+    pub(super) waiting: Option<Box<Waiting>>,
+    /// The host function that the guest waits for.
+    pub(super) hosting: Option<Box<Hosting>>,
     /// What a worker that died in the middle of a chunk has left.
     pub(super) left: Option<Box<(Chunk, CallOf)>>,
     pub(super) dispatches: u32,
@@ -82,34 +70,13 @@ pub struct Running<A, R> {
 #[derive(Debug)]
 pub(super) enum Step {
     /// It was refused when it was made.
-    Failed(Option<Error>),
+    Failed(Option<Box<Error>>),
     Begin,
     Permit(WaitPermit),
     /// Without a permit where calls wait for host functions.
     Worker(Option<Permit>, WaitWorker),
     InFlight(InFlight),
     Over,
-}
-
-/// Counts a waiting call.
-#[derive(Debug)]
-pub(super) struct Waiting(Arc<Pool>);
-
-impl Waiting {
-    fn begin(pool: &Arc<Pool>) -> Result<Self, Error> {
-        let before = pool.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Self(Arc::clone(pool));
-        if before >= pool.config.queue_limit {
-            return Err(Error::Saturated { waiting: before });
-        }
-        Ok(waiting)
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// No field is pinned: what waits is reached through an `Arc`, and the arguments are only ever borrowed.
@@ -164,13 +131,6 @@ pub(crate) enum Advance {
     Reply(Raw),
 }
 
-/// A reply that is not decoded yet.
-#[derive(Debug)]
-pub(crate) struct Raw {
-    payload: Payload,
-    in_flight: InFlight,
-}
-
 impl<A, R> Running<A, R>
 where
     A: Args,
@@ -202,7 +162,7 @@ where
         match &mut self.step {
             Step::Failed(error) => {
                 let error = error.take().expect("a call ends once");
-                Poll::Ready(Err(error))
+                Poll::Ready(Err(*error))
             }
             Step::Begin => {
                 if self.hold.pool().is_closed() {
@@ -216,19 +176,22 @@ where
                 match limiter.acquire() {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
                     Err(place) => {
-                        let waiting = limiter.waiting();
+                        let before = limiter.waiting();
                         self.step = Step::Permit(place);
-                        Poll::Ready(self.begin_waiting(waiting).map(|()| None))
+                        Poll::Ready(self.begin_waiting(before).map(|()| None))
                     }
                 }
             }
             Step::Permit(place) => match place.poll(cx) {
                 Poll::Ready(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
-                // It is in the limiter's queue, not in the pool's, whose end it must not miss.
-                Poll::Pending if self.hold.pool().is_closed_or_wakes(&mut self.watch, cx) => {
-                    Poll::Ready(Err(Error::Closed))
+                Poll::Pending => {
+                    // It is in the limiter's queue, not in the pool's, whose end it must not miss.
+                    let (waiting, pool) = self.waiting();
+                    if waiting.is_closed_or_wakes(pool, cx) {
+                        return Poll::Ready(Err(Error::Closed));
+                    }
+                    self.wait(cx)
                 }
-                Poll::Pending => self.wait(cx),
             },
             Step::Worker(permit, place) => match place.poll(cx) {
                 Poll::Ready(Ok(lease)) => {
@@ -246,7 +209,7 @@ where
                     }
                     Poll::Ready(Taken::Event(event)) => Poll::Ready(self.serve(event)),
                     Poll::Pending => {
-                        if let Some(following) = &mut self.following {
+                        if let Some(following) = self.chosen.following() {
                             following.look(in_flight, &self.hold.pool().supervisor, cx);
                         }
                         self.host(cx)
@@ -259,21 +222,39 @@ where
 
     /// For how long the call has been awaited, if its deadline has passed before it was dispatched.
     fn is_late(&self) -> Option<Duration> {
-        let deadline = self.deadline?;
+        let deadline = self.chosen.deadline()?;
         let now = Instant::now();
-        (deadline <= now).then(|| self.begun.map_or(Duration::ZERO, |begun| now - begun))
+        let begun = self.waiting.as_ref().map_or(now, |waiting| waiting.since());
+        (deadline <= now).then(|| now - begun)
+    }
+
+    /// Its state as one that waits.
+    fn waiting(&mut self) -> (&mut Waiting, &Arc<Pool>) {
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::new(Waiting::begin()));
+        (waiting, self.hold.pool())
     }
 
     fn find_worker(&mut self, permit: Permit) -> Result<(), Error> {
         match self.hold.pool().acquire() {
             Ok(lease) => self.dispatch(permit, lease),
-            Err(place) => {
+            Err(mut place) => {
+                if !self.may_wait {
+                    // It does not look again, and what it needs may be there by now.
+                    match place.poll(&mut Context::from_waker(Waker::noop())) {
+                        Poll::Ready(Ok(lease)) => return self.dispatch(permit, lease),
+                        Poll::Ready(Err(error)) => return Err(error.into()),
+                        Poll::Pending => {}
+                    }
+                }
                 // Where calls wait for host functions, those functions may need the permit before there is a worker.
                 let permit = Some(permit).filter(|_| !self.hold.pool().lends());
                 self.step = Step::Worker(permit, place);
                 if !self.may_wait && self.hold.pool().starts_for_everybody() {
                     // It waits all the same, if not in line.
-                    self.waiting = Waiting::begin(self.hold.pool()).ok();
+                    let (waiting, pool) = self.waiting();
+                    let _in_line = waiting.join(pool);
                     return Ok(());
                 }
                 self.begin_waiting(self.hold.pool().waiting.load(Ordering::Relaxed))
@@ -299,45 +280,35 @@ where
 
     fn limiter(&self) -> &Limiter {
         let default = &self.hold.pool().config.limiter;
-        self.limiter.as_ref().unwrap_or(default)
+        self.chosen.limiter().unwrap_or(default)
     }
 
-    fn begin_waiting(&mut self, waiting: usize) -> Result<(), Error> {
+    /// Waits in line, behind so many.
+    fn begin_waiting(&mut self, before: usize) -> Result<(), Error> {
         if !self.may_wait {
-            return Err(Error::Saturated { waiting });
+            return Err(Error::Saturated { waiting: before });
         }
-        if self.waiting.is_none() {
-            self.waiting = Some(Waiting::begin(self.hold.pool())?);
-        }
-        self.begun.get_or_insert_with(Instant::now);
-        Ok(())
+        let (waiting, pool) = self.waiting();
+        waiting.join(pool)
     }
 
     /// Waits on, unless the time for waiting is over.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Advance>, Error>> {
-        let begun = *self.begun.get_or_insert_with(Instant::now);
-        let queue_deadline = self.queue_timeout.map(|timeout| after(begun, timeout));
-        let Some(due) = queue_deadline.into_iter().chain(self.deadline).min() else {
+        let (timeout, deadline) = match self.chosen.get() {
+            Some(choices) => (choices.queue_timeout, choices.deadline),
+            None => (None, None),
+        };
+        let (waiting, pool) = self.waiting();
+        let Some(elapsed) = waiting.is_over(pool, timeout, deadline, cx) else {
             return Poll::Pending;
         };
-        let now = Instant::now();
-        if due <= now {
-            let starting = matches!(self.step, Step::Worker(..)) && self.hold.pool().is_starting();
-            let phase = if starting {
-                Phase::Starting
-            } else {
-                Phase::Queued
-            };
-            return Poll::Ready(Err(Error::Timeout {
-                phase,
-                elapsed: now - begun,
-            }));
-        }
-        match &self.timer {
-            Some(timer) => timer.set_waker(cx.waker()),
-            None => self.timer = Some(self.hold.pool().supervisor.wake_at(due, cx.waker().clone())),
-        }
-        Poll::Pending
+        let starting = matches!(self.step, Step::Worker(..)) && self.hold.pool().is_starting();
+        let phase = if starting {
+            Phase::Starting
+        } else {
+            Phase::Queued
+        };
+        Poll::Ready(Err(Error::Timeout { phase, elapsed }))
     }
 
     /// Encodes the arguments straight into the worker's slot and gives it the call.
@@ -347,22 +318,24 @@ where
         let written = self.write(&lease)?;
         let terms = Terms {
             timeout: self.timeout,
-            deadline: self.deadline,
+            deadline: self.chosen.deadline(),
             cpu_time: self.hold.pool().config.limits.cpu_time,
             listens: Listens {
-                items: self.listens,
-                output: self.following.is_some(),
+                items: self.chosen.listens(),
+                output: self.chosen.follows(),
             },
             calls: self.args.as_ref().map_or(1, Args::count),
         };
         let pool = self.hold.pool();
         match Worker::publish(pool, lease, permit, self.function, written, terms) {
             Ok(mut in_flight) => {
-                if self.output.is_some() {
-                    in_flight.keep_output();
-                }
-                if let Some(whereabouts) = &self.whereabouts {
-                    whereabouts.set(Arc::downgrade(in_flight.worker()), in_flight.id());
+                if let Some(choices) = self.chosen.get() {
+                    if choices.output.is_some() {
+                        in_flight.keep_output();
+                    }
+                    if let Some(whereabouts) = &choices.whereabouts {
+                        whereabouts.set(Arc::downgrade(in_flight.worker()), in_flight.id());
+                    }
                 }
                 self.step = Step::InFlight(in_flight);
                 Ok(())
@@ -421,7 +394,7 @@ where
                 return Ok(None);
             }
             Wanted::Output => {
-                if let Some(following) = &mut self.following {
+                if let Some(following) = self.chosen.following() {
                     following.take(in_flight);
                 }
                 in_flight.answer(place, &[], None);
@@ -442,7 +415,7 @@ where
             in_flight.answer(place, &functions.nobody(name), None);
             return Ok(None);
         };
-        let limiter = self.limiter.as_ref().unwrap_or(&pool.config.limiter);
+        let limiter = self.chosen.limiter().unwrap_or(&pool.config.limiter);
         // Given back now, so that what the function calls can have it.
         drop(in_flight.worker().lend_permit(in_flight.id()));
         self.hosting = Some(Box::new(Hosting::start(
@@ -495,17 +468,19 @@ where
         let Step::InFlight(mut in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
             unreachable!("only a call in flight has an outcome")
         };
-        if let Some(output) = &mut self.output {
+        if let Some(choices) = self.chosen.get_mut()
+            && let Some(output) = &mut choices.output
+        {
             *output = in_flight.kept_output().unwrap_or_default();
-            if let Some(following) = &mut self.following {
+            if let Some(following) = &mut choices.following {
                 following.finish(&in_flight, &output.streams);
             }
         }
         let pool = self.hold.pool();
-        let published = in_flight.published();
-        let queue = self
-            .begun
-            .map(|begun| published.saturating_duration_since(begun));
+        let queue = self.waiting.as_ref().map(|waiting| {
+            let published = in_flight.published();
+            published.saturating_duration_since(waiting.since())
+        });
         if !matches!(outcome, Outcome::Retry { .. }) {
             let calls = self.args.as_ref().map_or(1, Args::count);
             in_flight.time(&pool.tally, queue, calls);
@@ -517,9 +492,13 @@ where
         let function = pool.functions.entry(self.function);
         match outcome {
             Outcome::Failed { failure, stderr } => {
-                Err(self.failure(in_flight.of(), function, failure, stderr))
+                let limits = &pool.config.limits;
+                Err(failed(in_flight.of(), function, limits, *failure, stderr))
             }
-            Outcome::Reply(payload) => Ok(Some(Advance::Reply(Raw { payload, in_flight }))),
+            Outcome::Reply(payload) => Ok(Some(Advance::Reply(Raw::new(
+                payload,
+                in_flight.into_worker(),
+            )))),
             Outcome::Retry { exit } => {
                 // One that ended in good order just before says nothing about the call.
                 // Nor does one whose guest still thinks about its last call.
@@ -594,117 +573,7 @@ where
     }
 }
 
-impl<A, R: DeserializeOwned> Running<A, R> {
-    /// What the items of a chunk replied, as many as have, of `all`. A worker whose reply makes no sense has run
-    /// nobody knows what: it is killed, and none of the items is run again.
-    pub(crate) fn items_of(&self, raw: Raw, all: usize) -> Vec<Result<R, Error>> {
-        let Raw { payload, in_flight } = raw;
-        let call = in_flight.of();
-        let (items, buffer) = payload.decoded(|replies| self.items(replies, call));
-        if let Some(buffer) = buffer {
-            in_flight.give_back(buffer);
-        }
-        let (mut results, damaged) = items;
-        if damaged || !(1..=all).contains(&results.len()) {
-            in_flight.worker().condemn();
-            let function = self.hold.pool().functions.entry(self.function);
-            results.truncate(all);
-            results.resize_with(all, || Err(disbelieved(call, function, Disbelief::Chunk)));
-        }
-        results
-    }
-
-    /// The same of a chunk whose worker has died, and how many items had been begun.
-    pub(crate) fn items_left(&mut self) -> Option<(Vec<Result<R, Error>>, usize)> {
-        let (Chunk { begun, replies }, of) = *self.left.take()?;
-        Some((self.items(&replies, of).0, begun))
-    }
-
-    /// What the items replied, up to something that is damaged; and whether there is.
-    fn items(&self, replies: &[u8], call: CallOf) -> (Vec<Result<R, Error>>, bool) {
-        let function = self.hold.pool().functions.entry(self.function);
-        let of = |reply| match reply {
-            ItemReply::Value(reply) => self.decode(reply),
-            ItemReply::Failure(bytes) => Err(match message::decode(bytes) {
-                Ok(failure) => self.failure(call, function, failure, String::new()),
-                Err(_) => disbelieved(call, function, Disbelief::Failure),
-            }),
-        };
-        let mut damaged = false;
-        let mut results = Vec::new();
-        for reply in split_chunk(replies) {
-            match reply {
-                Ok(reply) => results.push(of(reply)),
-                Err(Damaged) => damaged = true,
-            }
-        }
-        (results, damaged)
-    }
-}
-
 impl<A, R> Running<A, R> {
-    /// What a worker says of a failed call.
-    fn failure(
-        &self,
-        call: CallOf,
-        function: &Entry,
-        Failure { kind, backtrace }: Failure,
-        stderr_tail: String,
-    ) -> Error {
-        let cause = match kind {
-            FailureKind::Trap(kind) => Cause::Trap(trap(kind)),
-            FailureKind::Panic { message, location } => Cause::Panic { message, location },
-            FailureKind::OutOfMemory { limit, requested } => {
-                Cause::OutOfMemory { limit, requested }
-            }
-            FailureKind::NoRoomForArguments { bytes } => Cause::OutOfMemory {
-                limit: self.hold.pool().config.limits.memory_bytes as u64,
-                requested: bytes,
-            },
-            FailureKind::StackOverflow => Cause::StackOverflow,
-            FailureKind::Exit(code) => Cause::GuestExit(code),
-            FailureKind::Abi(what) => Cause::Protocol(format!("by the guest's code: {what}")),
-            FailureKind::ResultTooLarge { bytes } | FailureKind::EventTooLarge { bytes } => {
-                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-                return Error::PayloadTooLarge {
-                    bytes,
-                    limit: self.hold.pool().config.limits.payload_bytes,
-                };
-            }
-        };
-        Broken {
-            backtrace,
-            stderr_tail,
-            ..broken(call, function, cause)
-        }
-        .into()
-    }
-}
-
-impl<A, R: DeserializeOwned> Running<A, R> {
-    fn decode_raw(&self, Raw { payload, in_flight }: Raw) -> Result<R, Error> {
-        let (result, buffer) = payload.decoded(|bytes| self.decode(bytes));
-        if let Some(buffer) = buffer {
-            in_flight.give_back(buffer);
-        }
-        result
-    }
-}
-
-impl Raw {
-    /// The reply itself.
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.payload.into_bytes()
-    }
-}
-
-impl<A, R> Running<A, R> {
-    /// What a reply to this call says.
-    pub(crate) fn decode<T: DeserializeOwned>(&self, reply: &[u8]) -> Result<T, Error> {
-        let function = self.hold.pool().functions.entry(self.function);
-        codec::decode(function.name(), &function.info.kind, self.codec, reply)
-    }
-
     /// The call is over, and so ended.
     fn count<T>(&mut self, result: &Result<T, Error>) {
         self.count_as(CallEnd::of_result(result));
@@ -729,6 +598,15 @@ impl<A, R> Running<A, R> {
         self.args.take()
     }
 
+    /// What the guest wrote, if it was to be kept.
+    pub(crate) fn take_output(&mut self) -> output::Written {
+        let kept = self
+            .chosen
+            .get_mut()
+            .and_then(|choices| choices.output.take());
+        kept.map(|written| *written).unwrap_or_default()
+    }
+
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = Some(timeout);
     }
@@ -747,27 +625,31 @@ impl<A, R> Running<A, R> {
         if let Step::InFlight(in_flight) = &self.step {
             whereabouts.set(Arc::downgrade(in_flight.worker()), in_flight.id());
         }
-        self.whereabouts = Some(Arc::clone(&whereabouts));
+        self.chosen.change().whereabouts = Some(Arc::clone(&whereabouts));
         whereabouts
     }
 
     /// How far the guest says that it has come.
     pub(crate) fn progress(&self) -> Option<Progress> {
-        self.whereabouts.as_ref()?.progress()
+        self.chosen.whereabouts()?.progress()
     }
 
     /// Lets go of everything that only a call under way needs.
     fn end(&mut self) {
         self.step = Step::Over;
         self.hosting = None;
-        self.waiting = None;
-        self.watch = None;
-        self.timer = None;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.end();
+        }
     }
 
     /// Whether the call waits or runs. One that never began has nothing to go on with.
     pub(crate) fn is_under_way(&self) -> bool {
-        !matches!(self.step, Step::Failed(_) | Step::Begin | Step::Over)
+        match &self.step {
+            Step::Failed(_) | Step::Begin | Step::Over => false,
+            Step::InFlight(in_flight) => !in_flight.is_over(),
+            Step::Permit(_) | Step::Worker(..) => true,
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -795,22 +677,13 @@ impl<A, R> Drop for Running<A, R> {
             args: self.args.take(),
             step: std::mem::replace(&mut self.step, Step::Over),
             codec: self.codec,
-            timeout: self.timeout,
-            queue_timeout: self.queue_timeout,
-            deadline: self.deadline,
-            limiter: self.limiter.take(),
-            begun: self.begun,
-            counted: std::mem::take(&mut self.counted),
-            timer: self.timer.take(),
-            waiting: self.waiting.take(),
-            watch: self.watch.take(),
-            output: self.output.take(),
             may_wait: self.may_wait,
-            listens: self.listens,
-            following: self.following.take(),
-            hosting: self.hosting.take(),
-            whereabouts: self.whereabouts.take(),
             counts: self.counts,
+            counted: std::mem::take(&mut self.counted),
+            timeout: self.timeout,
+            chosen: std::mem::take(&mut self.chosen),
+            waiting: self.waiting.take(),
+            hosting: self.hosting.take(),
             left: None,
             dispatches: self.dispatches,
             ended_before: self.ended_before,
@@ -827,48 +700,6 @@ impl<A, R> std::fmt::Debug for Running<A, R> {
             .field("function", &function)
             .field("step", &self.step)
             .finish_non_exhaustive()
-    }
-}
-
-fn broken(call: CallOf, function: &Entry, cause: Cause) -> Broken {
-    Broken {
-        function: function.name().to_owned(),
-        worker_id: call.worker_id,
-        pid: call.pid,
-        cause,
-        exit: None,
-        stderr_tail: String::new(),
-        elapsed: call.published.elapsed(),
-        backtrace: None,
-        process_died: false,
-    }
-}
-
-/// A worker that is not believed is killed.
-fn disbelieved(call: CallOf, function: &Entry, lie: Disbelief) -> Error {
-    let broken = broken(
-        call,
-        function,
-        Cause::Protocol(format!("the worker is not believed: {lie}")),
-    );
-    Broken {
-        process_died: true,
-        ..broken
-    }
-    .into()
-}
-
-fn trap(kind: TrapKind) -> Trap {
-    match kind {
-        TrapKind::Unreachable => Trap::Unreachable,
-        TrapKind::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
-        TrapKind::TableOutOfBounds => Trap::TableOutOfBounds,
-        TrapKind::IndirectCallToNull => Trap::IndirectCallToNull,
-        TrapKind::BadSignature => Trap::BadSignature,
-        TrapKind::IntegerOverflow => Trap::IntegerOverflow,
-        TrapKind::IntegerDivisionByZero => Trap::IntegerDivisionByZero,
-        TrapKind::BadConversionToInteger => Trap::BadConversionToInteger,
-        TrapKind::Other => Trap::Other,
     }
 }
 

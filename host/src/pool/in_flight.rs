@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use stockade_guest::__private::share;
 use stockade_wire::message::Failure;
 use stockade_wire::slot::machine::StopReason;
-use stockade_wire::slot::{Disbelief, INLINE_REPLY};
+use stockade_wire::slot::{Disbelief, INLINE_REPLY, Output};
 
+use super::worker::{After, Found, Left};
 use super::{Event, Pool, Tally, Worker};
 use crate::error::Exit;
 use crate::limiter::Permit;
@@ -18,11 +19,13 @@ use crate::spin;
 /// A published call. Dropping it stops the call.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    worker: Arc<Worker>,
+    /// Gone back to its pool with the last that there is to say about the call, if that is a short reply.
+    worker: Option<Arc<Worker>>,
+    of: CallOf,
     id: u64,
-    published: Instant,
-    /// Until when the next poll may look for an answer before it sleeps.
-    poll_until: Option<Instant>,
+    is_chunk: bool,
+    /// Whether the next poll may look for an answer for a while before it sleeps.
+    may_poll: bool,
     /// How many of its events have been seen.
     seen: u32,
     /// The reply was there within the first poll.
@@ -66,7 +69,10 @@ pub(crate) enum Outcome {
     /// The worker answered; this is a private copy.
     Reply(Payload),
     /// The guest failed.
-    Failed { failure: Failure, stderr: String },
+    Failed {
+        failure: Box<Failure>,
+        stderr: String,
+    },
     /// No guest code has run: dispatch it again.
     Retry { exit: Option<Exit> },
     /// It was stopped.
@@ -86,7 +92,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) enum Payload {
     /// A short one, which costs no buffer.
-    Inline([u8; INLINE_REPLY], usize),
+    Inline([u8; INLINE_REPLY], u8),
     /// A longer one, in a buffer that the worker lends from call to call.
     Buffer(Vec<u8>),
 }
@@ -97,7 +103,7 @@ const SHARED_FROM: usize = 64 << 10;
 impl Payload {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         match self {
-            Self::Inline(bytes, len) => bytes[..len].to_vec(),
+            Self::Inline(bytes, len) => bytes[..usize::from(len)].to_vec(),
             Self::Buffer(bytes) => bytes,
         }
     }
@@ -105,7 +111,7 @@ impl Payload {
     /// What `decode` makes of the bytes, and the buffer, unless the result holds on to it.
     pub(crate) fn decoded<R>(self, decode: impl FnOnce(&[u8]) -> R) -> (R, Option<Vec<u8>>) {
         match self {
-            Self::Inline(bytes, len) => (decode(&bytes[..len]), None),
+            Self::Inline(bytes, len) => (decode(&bytes[..usize::from(len)]), None),
             Self::Buffer(bytes) if bytes.len() < SHARED_FROM => (decode(&bytes), Some(bytes)),
             Self::Buffer(bytes) => {
                 let message = bytes::Bytes::from(bytes);
@@ -117,12 +123,24 @@ impl Payload {
 }
 
 impl InFlight {
-    pub(super) fn new(worker: Arc<Worker>, id: u64, published: Instant, may_poll: bool) -> Self {
-        Self {
-            worker,
-            id,
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        id: u64,
+        published: Instant,
+        may_poll: bool,
+        is_chunk: bool,
+    ) -> Self {
+        let of = CallOf {
+            worker_id: worker.id,
+            pid: worker.pid(),
             published,
-            poll_until: may_poll.then(|| published + spin::POLL_MAX),
+        };
+        Self {
+            worker: Some(worker),
+            of,
+            id,
+            is_chunk,
+            may_poll,
             seen: 0,
             quick: false,
             over: false,
@@ -130,8 +148,13 @@ impl InFlight {
         }
     }
 
+    /// Its worker.
+    ///
+    /// # Panics
+    /// When the call has had its short reply.
     pub(crate) fn worker(&self) -> &Arc<Worker> {
-        &self.worker
+        let worker = self.worker.as_ref();
+        worker.expect("only a short reply leaves nothing to be done with the worker")
     }
 
     /// From now on what the guest writes is kept for the caller.
@@ -149,13 +172,23 @@ impl InFlight {
         let quick = self.quick && queue.is_none() && calls == 1;
         if let Some(weight) = Tally::weight(self.id, quick) {
             let calls = u32::try_from(calls).unwrap_or(u32::MAX).max(1);
-            let each = self.published.elapsed() / calls;
+            let each = self.of.published.elapsed() / calls;
             tally.timed(queue.unwrap_or_default(), each, weight * u64::from(calls));
         }
     }
 
+    /// What the guest has written beyond this, as long as its worker has not gone on.
+    pub(crate) fn output_since(&self, read: [u64; 2]) -> Option<[Output; 2]> {
+        self.worker.as_ref()?.output_since(self.id, read)
+    }
+
     pub(crate) fn published(&self) -> Instant {
-        self.published
+        self.of.published
+    }
+
+    /// Whether its caller has what there is to have of it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -163,11 +196,7 @@ impl InFlight {
     }
 
     pub(crate) fn of(&self) -> CallOf {
-        CallOf {
-            worker_id: self.worker.id,
-            pid: self.worker.pid(),
-            published: self.published,
-        }
+        self.of
     }
 
     pub(crate) fn poll(
@@ -177,52 +206,75 @@ impl InFlight {
         cx: &mut Context<'_>,
     ) -> Poll<Taken> {
         let luck = &pool.functions.entry(function).luck;
-        if let Some(until) = self.poll_until.take()
-            && luck.try_it()
-        {
-            if self.look_until(until) {
+        if std::mem::take(&mut self.may_poll) && luck.try_it() {
+            if self.look_for_a_while() {
                 self.quick = true;
                 luck.hit()
             } else {
                 luck.miss()
             }
         }
-        let kept = self.kept.as_deref_mut();
-        match self.worker.take(pool, self.id, self.seen, cx.waker(), kept) {
-            Some(taken) => {
-                match &taken {
-                    Taken::Over(_) => self.over = true,
-                    Taken::Event(event) => {
-                        self.seen = event.place;
-                        // Whatever it wants takes longer than the calls that this is meant for.
-                        self.quick = false;
-                    }
-                }
-                Poll::Ready(taken)
-            }
+        match self.worker().take(self.id, self.seen, cx.waker()) {
             None => Poll::Pending,
+            Some(Found::Event(event)) => {
+                self.seen = event.place;
+                // Whatever it wants takes longer than the calls that this is meant for.
+                self.quick = false;
+                Poll::Ready(Taken::Event(event))
+            }
+            Some(Found::Over(outcome, after)) => {
+                // First: what follows runs code of the application's, which may panic.
+                self.over = outcome.is_some();
+                self.finish(pool, outcome.as_ref(), after);
+                outcome.map_or(Poll::Pending, |outcome| Poll::Ready(Taken::Over(outcome)))
+            }
+        }
+    }
+
+    /// Does what is left to do, and gives what the guest wrote to its caller, or to where the embedder wants it.
+    #[inline]
+    fn finish(&mut self, pool: &Pool, outcome: Option<&Outcome>, after: After) {
+        let free = match outcome {
+            _ if !after.release => None,
+            Some(Outcome::Reply(Payload::Inline(..))) if !self.is_chunk => self.worker.take(),
+            _ => self.worker.clone(),
+        };
+        let Some(left) = after.finish(pool, free) else {
+            return;
+        };
+        let Left { function, written } = *left;
+        let name = pool.functions.entry(function).name();
+        match self.kept.as_deref_mut() {
+            Some(kept) => {
+                written.log.deliver(name, self.of.worker_id);
+                *kept = written;
+            }
+            None => written.deliver(pool.config.wasi.output(), name, self.of.worker_id),
         }
     }
 
     /// Lets the guest go on with what it wanted, and with its permit, if it had lent that.
     pub(crate) fn answer(&mut self, place: u32, answer: &[u8], permit: Option<Permit>) {
-        self.worker.answer(self.id, place, answer, permit);
+        self.worker().answer(self.id, place, answer, permit);
         // The guest is awake, and may want the next thing as soon.
-        self.poll_until = spin::may_poll_again().then(|| Instant::now() + spin::POLL_MAX);
+        self.may_poll = spin::may_poll_again();
     }
 
     /// Polls for the reply, only in the poll that published the call or answered its guest: for longer it would
     /// hold up the other tasks of this thread.
-    fn look_until(&self, until: Instant) -> bool {
+    fn look_for_a_while(&self) -> bool {
         const LOOKS: u32 = 64;
+        let worker = self.worker();
+        let mut until = None;
         loop {
             for _ in 0..LOOKS {
-                if self.worker.peek(self.id, self.seen) {
+                if worker.peek(self.id, self.seen) {
                     return true;
                 }
                 std::hint::spin_loop();
             }
-            if Instant::now() >= until {
+            let now = Instant::now();
+            if now >= *until.get_or_insert_with(|| now + spin::POLL_MAX) {
                 return false;
             }
             // The worker may be waiting for this very CPU.
@@ -230,16 +282,18 @@ impl InFlight {
         }
     }
 
-    /// Gives a reply buffer back for the worker's next call.
-    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
-        self.worker.give_back(buffer);
+    /// The worker of a call that is over, if it is not gone, and which call it was.
+    pub(crate) fn into_worker(mut self) -> Option<(Arc<Worker>, CallOf)> {
+        self.worker.take().map(|worker| (worker, self.of))
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if !self.over {
-            self.worker.abandon(self.id);
+        if !self.over
+            && let Some(worker) = &self.worker
+        {
+            worker.abandon(self.id);
         }
     }
 }

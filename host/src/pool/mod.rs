@@ -4,7 +4,9 @@ mod closing;
 mod counters;
 mod ends;
 mod health;
+mod hot;
 mod in_flight;
+mod locked;
 mod spare;
 mod succession;
 mod tally;
@@ -13,7 +15,7 @@ mod worker;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
@@ -32,6 +34,8 @@ pub(crate) use worker::{Event, Prepared, Terms, Wanted, Worker};
 use self::closing::Closing;
 use self::ends::Ends;
 use self::health::Health;
+use self::hot::Hot;
+use self::locked::Locked;
 use self::spare::Spare;
 use self::succession::Standing;
 
@@ -85,12 +89,13 @@ pub(crate) struct Pool {
     myself: Weak<Pool>,
     /// In a fork of the application the workers are the parent's.
     owner: u32,
+    hot: Hot<Arc<Worker>>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The one that served last is last.
+    /// The one that served last is last. While nobody has the lock, one more may be in the hot place.
     idle: Vec<Arc<Worker>>,
     /// Every worker whose process has been started and is not known to be dead.
     alive: Vec<Arc<Worker>>,
@@ -191,6 +196,7 @@ impl Pool {
             next_worker: counters.next_worker,
             myself: Weak::clone(myself),
             owner: fork::generation(),
+            hot: Hot::default(),
             state: Mutex::new(State {
                 idle: Vec::new(),
                 alive: Vec::new(),
@@ -214,10 +220,6 @@ impl Pool {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What its host counts, for the pool that comes after it.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
@@ -237,7 +239,34 @@ impl Pool {
     }
 
     /// An idle worker now, or a place in the queue for one.
+    #[inline]
     pub(crate) fn acquire(self: &Arc<Self>) -> Result<Lease, WaitWorker> {
+        if let Some(pass) = self.hot.pass()
+            && self.owner == fork::generation()
+            && let Some(worker) = self.hot.take()
+        {
+            if self.hot.is_valid(pass) || self.may_keep(&worker) {
+                return Ok(Lease(Some(worker)));
+            }
+            self.release(worker);
+        }
+        self.acquire_locked()
+    }
+
+    /// Whether whoever has just taken a worker from the hot place, past a gate that was shut meanwhile, may keep it:
+    /// nobody who came before is waiting by now.
+    #[cold]
+    fn may_keep(&self, worker: &Worker) -> bool {
+        let state = self.lock();
+        state.queue.waiting() == 0 && !state.closed && !state.is_superseded() && !worker.is_dead()
+    }
+
+    fn acquire_locked(self: &Arc<Self>) -> Result<Lease, WaitWorker> {
+        if self.owner == fork::generation()
+            && let Some(worker) = self.take_idle()
+        {
+            return Ok(Lease(Some(worker)));
+        }
         let mut state = self.lock();
         if state.queue.waiting() == 0
             && self.owner == fork::generation()
@@ -424,7 +453,7 @@ impl Pool {
     }
 
     /// Tells a worker to end that nobody has.
-    fn let_go(&self, mut state: MutexGuard<'_, State>, worker: &Arc<Worker>, reason: EndReason) {
+    fn let_go(&self, mut state: Locked<'_>, worker: &Arc<Worker>, reason: EndReason) {
         if worker.begin_leaving() {
             state.leaving += 1;
         }
@@ -434,7 +463,33 @@ impl Pool {
     }
 
     /// A worker is free: for whoever waits longest, else for the next call.
+    #[inline]
     pub(crate) fn release(&self, worker: Arc<Worker>) {
+        let pass = self.hot.pass();
+        let Some(pass) = pass.filter(|_| !worker.is_dead() && worker.spent().is_none()) else {
+            return self.release_looking(worker);
+        };
+        let worker = match self.hot.is_taken() {
+            false => worker,
+            true => match self.put_idle(worker) {
+                Ok(()) => return,
+                Err(worker) => return self.release_looking(worker),
+            },
+        };
+        if let Some(displaced) = self.hot.put(worker)
+            && let Err(displaced) = self.put_idle(displaced)
+        {
+            self.release_looking(displaced);
+        }
+        if !self.hot.is_valid(pass)
+            && let Some(worker) = self.hot.take()
+        {
+            self.release_looking(worker);
+        }
+    }
+
+    /// The same with a look at everything that may stand against the worker being idle.
+    fn release_looking(&self, worker: Arc<Worker>) {
         let state = self.lock();
         if self.has_surplus(&state) && !worker.is_dead() {
             // Its successor may be what makes it one too many.
@@ -444,7 +499,7 @@ impl Pool {
         self.release_locked(state, worker);
     }
 
-    fn release_locked(&self, mut state: MutexGuard<'_, State>, worker: Arc<Worker>) {
+    fn release_locked(&self, mut state: Locked<'_>, worker: Arc<Worker>) {
         // A worker may die while a call that then fails to encode has it.
         if worker.is_dead() {
             return;
@@ -583,7 +638,7 @@ impl Pool {
         self.fail_one(state, error, worker.started_for());
     }
 
-    fn fail_one(&self, mut state: MutexGuard<'_, State>, error: StartError, why: StartFor) {
+    fn fail_one(&self, mut state: Locked<'_>, error: StartError, why: StartFor) {
         state.coming -= 1;
         state.health.failed(&error, Instant::now());
         let mut wakers = std::mem::take(&mut state.to_wake_when_ready);
@@ -663,19 +718,19 @@ impl Pool {
     /// A look at all the pools of a host.
     pub(crate) fn stats(pools: &[Arc<Self>]) -> Stats {
         let newest = pools.last().expect("a host has a pool");
-        let workers: Vec<_> = pools
-            .iter()
-            .flat_map(|pool| pool.lock().alive.clone())
-            .collect();
+        let mut spare = 0;
+        let mut workers = Vec::new();
+        for pool in pools {
+            let state = pool.lock();
+            spare += usize::from(state.spare.is_ready());
+            workers.extend(state.alive.iter().cloned());
+        }
         let bytes = workers.iter().map(|worker| worker.bytes());
         let bytes = bytes.fold(tally::Bytes::default(), |all, one| all + one);
         let waiting = newest.waiting.load(Ordering::Relaxed);
         Stats {
             workers: workers.iter().map(|worker| worker.stats()).collect(),
-            spare: pools
-                .iter()
-                .filter(|pool| pool.lock().spare.is_ready())
-                .count(),
+            spare,
             waiting,
             calls: newest.tally.counts(waiting, bytes),
             worker_counts: newest.ends.counts(),

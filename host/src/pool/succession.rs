@@ -1,10 +1,11 @@
 //! How a pool goes whose host goes on with another one: its calls first, then its workers, counted to the
 //! last.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use super::locked::Locked;
 use super::{EndReason, Pool, State};
 
 /// Where a pool stands in the life of its host.
@@ -91,7 +92,7 @@ impl Pool {
     }
 
     /// Lets every worker end, unless there are detached calls.
-    fn wind_down(&self, mut state: MutexGuard<'_, State>) {
+    fn wind_down(&self, mut state: Locked<'_>) {
         let standing = &state.standing;
         if state.closed
             || !standing.host_goes_on

@@ -47,10 +47,29 @@ pub(super) struct Call {
     pub(super) log_read: usize,
     /// Whether it stands for several calls.
     pub(super) is_chunk: bool,
-    /// Held for what their drop does, when the worker is provably free. Without a permit while it waits for a
-    /// host function.
+    /// None while it waits for a host function.
     pub(super) permit: Option<Permit>,
-    pub(super) _running: Running,
+    pub(super) running: Running,
+}
+
+/// What is left of a call that is over. Its drop has effects: it is for when the worker is provably free, and its lock
+/// released.
+#[derive(Debug)]
+pub(super) struct Remains {
+    _waker: Option<Waker>,
+    _permit: Option<Permit>,
+    _running: Running,
+}
+
+impl From<Call> for Remains {
+    #[inline]
+    fn from(call: Call) -> Self {
+        Self {
+            _waker: call.waker,
+            _permit: call.permit,
+            _running: call.running,
+        }
+    }
 }
 
 /// What may happen to a call by time alone.

@@ -33,16 +33,16 @@ pub(crate) use self::events::{Event, Wanted};
 pub(crate) use self::forked::Prepared;
 use self::life::Life;
 use self::settle::LastWord;
+pub(super) use self::settle::{After, Left};
 use self::startup::Startup;
 use self::worn_out::Asking;
 pub(super) use self::worn_out::PACE;
-use super::in_flight::{InFlight, Outcome, Taken};
+use super::in_flight::{InFlight, Outcome};
 use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
 use crate::error::Exit;
 use crate::limiter::Permit;
-use crate::output;
 use crate::process::Process;
 use crate::spin::{self, Running};
 use crate::stats::{WorkerState, WorkerStats};
@@ -66,6 +66,15 @@ const SCRATCH_KEPT: usize = 256 << 10;
 /// A worker rings at most once a call, and the rings of calls that were answered without it may come late.
 /// More of them than this, without a reply, are noise made on purpose.
 const EMPTY_RINGS_MAX: u8 = 8;
+
+/// What a caller finds who looks after its call.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It is over, and this is left to be done.
+    Over(Option<Outcome>, After),
+    /// Its guest wants something, and waits for it.
+    Event(Event),
+}
 
 /// One worker process.
 #[derive(Debug)]
@@ -270,8 +279,8 @@ impl Worker {
             is_chunk: terms.calls > 1,
             rung_for: 0,
             log_read: 0,
+            running: Running::begin(),
             permit: Some(permit),
-            _running: Running::begin(),
         });
         drop(record);
         let due = clocks.next_due().map_or(term_due, |due| due.min(term_due));
@@ -281,7 +290,13 @@ impl Worker {
         }
         // Its wake-up alone takes longer than a poll may: that says nothing about the function.
         let may_poll = may_poll && !slept && terms.calls == 1;
-        Ok(InFlight::new(worker, id, published, may_poll))
+        Ok(InFlight::new(
+            worker,
+            id,
+            published,
+            may_poll,
+            terms.calls > 1,
+        ))
     }
 
     /// A request is about to be written. Its memory must not be given back meanwhile: until it is published
@@ -327,19 +342,12 @@ impl Worker {
     }
 
     /// What has become of call `id`, for its caller, who has `seen` so many of its events; `waker` is kept when
-    /// that is nothing yet. What the guest wrote goes to `kept`, if there is one, else to where the embedder
-    /// wants it.
-    pub(super) fn take(
-        self: &Arc<Self>,
-        pool: &Pool,
-        id: u64,
-        seen: u32,
-        waker: &Waker,
-        kept: Option<&mut output::Written>,
-    ) -> Option<Taken> {
+    /// that is nothing yet.
+    pub(super) fn take(&self, id: u64, seen: u32, waker: &Waker) -> Option<Found> {
         let mut record = self.lock();
         if let Some(at) = record.settled.iter().position(|(of, _)| *of == id) {
-            return Some(Taken::Over(record.settled.swap_remove(at).1));
+            let outcome = record.settled.swap_remove(at).1;
+            return Some(Found::Over(Some(outcome), After::default()));
         }
         debug_assert!(record.machine.is_running(id));
         let mut step = self.look(&mut record);
@@ -347,7 +355,7 @@ impl Worker {
         if step.is_none() {
             match self.take_event(&mut record, seen) {
                 Ok(None) => {}
-                Ok(Some(event)) => return Some(Taken::Event(event)),
+                Ok(Some(event)) => return Some(Found::Event(event)),
                 Err(lie) => step = Some(self.caught(&mut record, lie)),
             }
         }
@@ -366,33 +374,23 @@ impl Worker {
                     Ok(Some(event)) => {
                         drop(record);
                         drop(replaced);
-                        return Some(Taken::Event(event));
+                        return Some(Found::Event(event));
                     }
                     Err(lie) => step = Some(self.caught(&mut record, lie)),
                 }
             }
         }
-        let taken = step.map(|(step, last)| self.carry_out(&mut record, step, last));
+        let found = step.map(|(step, last)| {
+            let (outcome, after) = self.carry_out(&mut record, step, last);
+            Found::Over(outcome, after)
+        });
         drop(record);
         drop(replaced);
-        let (outcome, after) = taken?;
-        match (self.finish(pool, after), kept) {
-            (Some((function, written)), Some(kept)) => {
-                let name = pool.functions.entry(function).name();
-                written.log.deliver(name, self.id);
-                *kept = written;
-            }
-            (Some((function, written)), None) => {
-                let name = pool.functions.entry(function).name();
-                written.deliver(pool.config.wasi.output(), name, self.id);
-            }
-            (None, _) => {}
-        }
-        outcome.map(Taken::Over)
+        found
     }
 
     /// Gives a reply buffer back for the next call.
-    pub(super) fn give_back(&self, mut scratch: Vec<u8>) {
+    pub(crate) fn give_back(&self, mut scratch: Vec<u8>) {
         if scratch.capacity() <= SCRATCH_KEPT {
             scratch.clear();
             self.lock().scratch = scratch;

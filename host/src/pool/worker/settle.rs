@@ -11,7 +11,7 @@ use stockade_wire::message::{self, Failure};
 use stockade_wire::slot::machine::{Order, Reply, Resolution, Step};
 use stockade_wire::slot::{Disbelief, Head, INLINE_REPLY, ReplyKind, Seen};
 
-use super::call::Call;
+use super::call::Remains;
 use super::{PAGES_WORTH_RELEASING, Pool, Record, Worker};
 use crate::clock;
 use crate::error::Exit;
@@ -23,7 +23,7 @@ use crate::pool::in_flight::{Outcome, Payload};
 pub(super) enum LastWord {
     Nothing,
     Reply(Head),
-    Failure(Head, Failure),
+    Failure(Head, Box<Failure>),
     Lie(Disbelief),
     Death(Option<Exit>),
 }
@@ -31,11 +31,39 @@ pub(super) enum LastWord {
 /// What is left to do when the lock is released.
 #[derive(Debug, Default)]
 #[must_use]
-pub(super) struct After {
-    pub(super) wake: Option<Waker>,
-    pub(super) over: Option<Call>,
-    pub(super) release: bool,
-    pub(super) output: Option<(usize, output::Written)>,
+pub(in crate::pool) struct After {
+    wake: Option<Waker>,
+    over: Option<Remains>,
+    /// Whether the worker is free.
+    pub(in crate::pool) release: bool,
+    output: Option<Box<Left>>,
+}
+
+/// What the guest has written during a call of the function of this place.
+#[derive(Debug)]
+pub(in crate::pool) struct Left {
+    pub(in crate::pool) function: usize,
+    pub(in crate::pool) written: output::Written,
+}
+
+impl After {
+    /// Does it, with the worker, if it is free; output is handed back, for the right thread to deliver.
+    #[inline]
+    pub(in crate::pool) fn finish(
+        self,
+        pool: &Pool,
+        free: Option<Arc<Worker>>,
+    ) -> Option<Box<Left>> {
+        if let Some(worker) = free {
+            pool.release(worker);
+        }
+        // With its permit: whoever gets that finds the worker.
+        drop(self.over);
+        if let Some(waker) = self.wake {
+            waker.wake();
+        }
+        self.output
+    }
 }
 
 impl Worker {
@@ -67,7 +95,7 @@ impl Worker {
                 let mut bytes = Vec::new();
                 self.slot.read(head, &mut bytes);
                 Some(match message::decode(&bytes) {
-                    Ok(failure) => LastWord::Failure(head, failure),
+                    Ok(failure) => LastWord::Failure(head, Box::new(failure)),
                     Err(_) => LastWord::Lie(Disbelief::Failure),
                 })
             }
@@ -110,13 +138,14 @@ impl Worker {
                     lost: log.lost,
                 },
             };
-            after.output = Some((call.function, written));
+            let function = call.function;
+            after.output = Some(Box::new(Left { function, written }));
         }
         let outcome = step.resolve.map(|resolution| {
             if let Some(call) = &mut record.call {
                 after.wake = call.waker.take();
             }
-            let stderr = after.output.as_ref().map(|(_, written)| written.stderr());
+            let stderr = after.output.as_ref().map(|left| left.written.stderr());
             self.outcome(record, resolution, last, stderr.unwrap_or_default())
         });
         match step.worker {
@@ -127,9 +156,10 @@ impl Worker {
                 if after.output.is_none() {
                     record.output_totals = [0; 2];
                 }
-                after.over = record.call.take();
+                let slept = record.call.as_ref().is_some_and(|call| call.slept);
+                after.over = record.call.take().map(Remains::from);
                 // A short call ended about when it began.
-                if after.over.as_ref().is_some_and(|call| call.slept) {
+                if slept {
                     self.idle_from(record, Instant::now());
                 }
                 if self.life.asks
@@ -143,7 +173,7 @@ impl Worker {
             }
         }
         if record.machine.is_dead() {
-            after.over = record.call.take();
+            after.over = record.call.take().map(Remains::from);
         }
         (outcome, after)
     }
@@ -179,9 +209,7 @@ impl Worker {
 
     fn payload(&self, record: &mut Record, head: Head) -> Payload {
         if head.len() <= INLINE_REPLY {
-            let mut bytes = [0; INLINE_REPLY];
-            let len = self.slot.read_short(head, &mut bytes).len();
-            return Payload::Inline(bytes, len);
+            return Payload::Inline(self.slot.read_short(head), head.len() as u8);
         }
         let mut buffer = std::mem::take(&mut record.scratch);
         self.slot.read(head, &mut buffer);
@@ -211,22 +239,6 @@ impl Worker {
         }
     }
 
-    /// What must not be done under the lock; output is handed back, for the right thread to deliver.
-    pub(super) fn finish(
-        self: &Arc<Self>,
-        pool: &Pool,
-        after: After,
-    ) -> Option<(usize, output::Written)> {
-        if after.release {
-            pool.release(Arc::clone(self));
-        }
-        drop(after.over);
-        if let Some(waker) = after.wake {
-            waker.wake();
-        }
-        after.output
-    }
-
     /// Acts on a step whose caller, if any, is somebody else.
     pub(super) fn act(
         self: &Arc<Self>,
@@ -242,7 +254,9 @@ impl Worker {
         let Some(pool) = self.pool.upgrade() else {
             return;
         };
-        if let Some((function, written)) = self.finish(&pool, after) {
+        let free = after.release.then(|| Arc::clone(self));
+        if let Some(left) = after.finish(&pool, free) {
+            let Left { function, written } = *left;
             let name = pool.functions.entry(function).name().to_owned();
             output::deliver_later(written, pool.config.wasi.output(), name, self.id);
         }

@@ -155,8 +155,7 @@ impl WorkerSlot {
         let number = event_number(id, place);
         self.reply.store_u32(reply::EVENT_KIND, kind as u32);
         self.reply.store_u32(reply::EVENT_LEN, len as u32);
-        self.reply.store_u64(reply::EVENT, number);
-        self.ring_if_armed(id);
+        self.say(reply::EVENT, number, id);
         let answered = || self.request.load_u64(request::ANSWERED) == number;
         if !self.poll_for(answered) && self.sleep_until(id, None, answered) {
             return None;

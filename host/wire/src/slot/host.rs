@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 
-use super::layout::{Geometry, IS_CHUNK, ReplyKind, reply, request};
+use super::layout::{Geometry, INLINE_REPLY, IS_CHUNK, ReplyKind, reply, request};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
 use crate::sys::memfd::SizedMemfd;
@@ -177,31 +177,40 @@ impl HostSlot {
     pub fn publish(&self, id: u64, function: u32, linger_us: u32, written: Written) -> bool {
         let function = function | if written.is_chunk { IS_CHUNK } else { 0 };
         if written.len <= request::INLINE_LEN {
-            self.request
-                .copy_in(request::INLINE, &written.inline[..written.len]);
+            self.request.copy_words_in(request::INLINE, &written.inline);
         }
         self.request.store_u32(request::FUNCTION, function);
         // At most `payload_bytes_max`, which fits in 31 bits.
         self.request.store_u32(request::LEN, written.len as u32);
         self.request.store_u32(request::LINGER_US, linger_us);
-        self.request.store_u64(request::PUBLISHED, id);
-        self.ring()
+        let sleeping = (&self.reply, [reply::SLEEPING]);
+        let sleeps = self
+            .request
+            .store_then_load((request::PUBLISHED, id), sleeping)
+            != [0];
+        if sleeps {
+            self.wake();
+        }
+        sleeps
     }
 
-    /// Wakes the worker if it sleeps, and returns whether it did.
+    /// Wakes the worker if it sleeps.
     ///
     /// The doorbell changes only then: it lies in the line that a worker which is awake is about to read. A worker
     /// that falls asleep says so first and looks at everything afterwards, so it has seen what was written before,
     /// or is seen to sleep here.
     #[inline]
-    pub(super) fn ring(&self) -> bool {
+    pub(super) fn ring(&self) {
         fence(Ordering::SeqCst);
-        let sleeps = self.reply.load_u32(reply::SLEEPING) != 0;
-        if sleeps {
-            DOORBELL.ring(&self.request);
-            DOORBELL.wake(&self.request);
+        if self.reply.load_u64(reply::SLEEPING) != 0 {
+            self.wake();
         }
-        sleeps
+    }
+
+    #[cold]
+    fn wake(&self) {
+        DOORBELL.ring(&self.request);
+        DOORBELL.wake(&self.request);
     }
 
     /// Asks the worker to stop call `id`. A worker that runs wasm must be sent a signal as well, after this.
@@ -277,16 +286,13 @@ impl HostSlot {
         );
     }
 
-    /// The same for a payload that fits in `to`; returns its part of it.
-    ///
-    /// # Panics
-    /// When it does not fit.
+    /// The same for a payload of at most [`INLINE_REPLY`] bytes, in the first of those returned.
+    #[must_use]
     #[inline]
-    pub fn read_short<'a>(&self, head: Head, to: &'a mut [u8]) -> &'a [u8] {
-        let to = &mut to[..head.len];
+    pub fn read_short(&self, head: Head) -> [u8; INLINE_REPLY] {
+        let len = head.len.min(INLINE_REPLY);
         self.reply
-            .copy_out(self.geometry.reply_offset(head.kind, head.len), to);
-        to
+            .copy_words_out(self.geometry.reply_offset(head.kind, len))
     }
 
     /// Asks the worker to ring the eventfd when it has answered call `id`. Look again after this, before
@@ -361,7 +367,12 @@ impl RequestWriter<'_> {
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         let end = self.len.saturating_add(bytes.len());
-        if end <= request::INLINE_LEN {
+        if let [byte] = bytes
+            && end <= request::INLINE_LEN
+        {
+            // Most of what is encoded: a copy of unknown length is a call.
+            self.inline[self.len] = *byte;
+        } else if end <= request::INLINE_LEN {
             self.inline[self.len..end].copy_from_slice(bytes);
         } else {
             self.put_beyond(bytes, end);

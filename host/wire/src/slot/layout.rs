@@ -59,7 +59,7 @@ pub(super) mod reply {
     pub(in crate::slot) const INLINE_LEN: usize = 40;
     /// u64: the newest call that guest code may have begun. In a line of its own: the host does not poll it.
     pub(in crate::slot) const ACCEPTED: usize = 128;
-    /// u32: whether the worker sleeps, or is about to. In a line of its own: the host reads it at every
+    /// u64: not zero when the worker sleeps, or is about to. In a line of its own: the host reads it at every
     /// call and the worker seldom writes it.
     pub(in crate::slot) const SLEEPING: usize = 256;
     /// u64 each: how many bytes this call has written to stdout and stderr.

@@ -112,7 +112,7 @@ impl WorkerSlot {
     /// A call that is published after the last look here meets a process that ends without having accepted
     /// it, and runs elsewhere.
     fn sleep_until_published(&self, last: u64, timeout: Option<Duration>) -> bool {
-        self.reply.store_u32(reply::SLEEPING, 1);
+        self.reply.store_u64(reply::SLEEPING, 1);
         let (mut heard, mut until) = (None, None);
         let published = loop {
             fence(Ordering::SeqCst);
@@ -133,7 +133,7 @@ impl WorkerSlot {
             }
             DOORBELL.sleep(&self.request, seen, left);
         };
-        self.reply.store_u32(reply::SLEEPING, 0);
+        self.reply.store_u64(reply::SLEEPING, 0);
         published
     }
 
@@ -150,9 +150,9 @@ impl WorkerSlot {
         self.clear_output();
         self.clear_log();
         self.events.store(0, Ordering::Relaxed);
-        self.reply.store_u64(reply::ACCEPTED, id);
-        fence(Ordering::SeqCst);
-        self.request.load_u64(request::WITHDRAWN) != id && !self.stop_requested(id)
+        let against = (&self.request, [request::WITHDRAWN, request::CANCEL]);
+        let [withdrawn, cancelled] = self.reply.store_then_load((reply::ACCEPTED, id), against);
+        withdrawn != id && cancelled != id
     }
 
     /// Whether the host wants call `id` stopped.
@@ -189,7 +189,7 @@ impl WorkerSlot {
         until: Option<Instant>,
         over: impl Fn() -> bool,
     ) -> bool {
-        self.reply.store_u32(reply::SLEEPING, 1);
+        self.reply.store_u64(reply::SLEEPING, 1);
         let stopped = loop {
             fence(Ordering::SeqCst);
             let seen = DOORBELL.seen(&self.request);
@@ -202,7 +202,7 @@ impl WorkerSlot {
             }
             DOORBELL.sleep(&self.request, seen, left);
         };
-        self.reply.store_u32(reply::SLEEPING, 0);
+        self.reply.store_u64(reply::SLEEPING, 0);
         stopped
     }
 
@@ -238,15 +238,14 @@ impl WorkerSlot {
         self.reply.store_u32(reply::KIND, kind as u32);
         self.reply.store_u32(reply::LEN, len as u32);
         self.reply.store_u32(reply::OUTPUT, output.into());
-        self.reply.store_u64(reply::ID, id);
-        self.ring_if_armed(id);
+        self.say(reply::ID, id, id);
     }
 
-    /// Wakes the host if it sleeps for call `id`.
+    /// Writes what the host looks for during call `id`, and wakes it if it sleeps for that.
     #[inline]
-    pub(super) fn ring_if_armed(&self, id: u64) {
-        fence(Ordering::SeqCst);
-        if self.request.load_u64(request::ARMED) == id {
+    pub(super) fn say(&self, word: usize, value: u64, id: u64) {
+        let armed = (&self.request, [request::ARMED]);
+        if self.reply.store_then_load((word, value), armed) == [id] {
             // Fails only when the counter is full, and then the host has been rung 2^64 times.
             let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
         }

@@ -143,6 +143,32 @@ impl Mapping {
         self.word32(offset).store(value, Ordering::Release);
     }
 
+    /// Writes the word at `store` and reads those at `load`, so that of two sides that each do this with the other's
+    /// words at least one sees what the other wrote; the other side may have a full fence in between instead.
+    ///
+    /// # Panics
+    /// When the mapping is read-only.
+    #[inline]
+    pub fn store_then_load<const N: usize>(
+        &self,
+        (store, value): (usize, u64),
+        (other, load): (&Self, [usize; N]),
+    ) -> [u64; N] {
+        assert!(self.writable);
+        let word = self.word64(store);
+        if cfg!(target_arch = "x86_64") {
+            // One locked instruction, which is a full fence there, and cheaper than one.
+            word.swap(value, Ordering::SeqCst);
+        } else {
+            word.store(value, Ordering::Release);
+            fence(Ordering::SeqCst);
+        }
+        // Relaxed: the other memory may be mapped read-only, where no other load is promised to work.
+        let read = load.map(|offset| other.word64(offset).load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        read
+    }
+
     /// Runs `f` with the word at `offset`, for the futex calls that want its address.
     pub(crate) fn with_word32<R>(&self, offset: usize, f: impl FnOnce(&AtomicU32) -> R) -> R {
         f(self.word32(offset))
@@ -158,6 +184,35 @@ impl Mapping {
         // SAFETY: both ranges are valid for their length and cannot overlap, because `to` is a Rust object
         // and the mapping is not.
         unsafe { copy(to.as_mut_ptr(), from, to.len()) }
+    }
+
+    /// As [`Self::copy_out`], of aligned words: a few instructions, where a copy of so many bytes is a loop or a call.
+    ///
+    /// # Panics
+    /// When the words do not lie in the mapping, or are not aligned.
+    #[inline]
+    pub fn copy_words_out<const BYTES: usize>(&self, offset: usize) -> [u8; BYTES] {
+        const { assert!(BYTES.is_multiple_of(8)) };
+        let mut bytes = [0; BYTES];
+        for (place, to) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let word = self.word64(offset + 8 * place);
+            *to = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        bytes
+    }
+
+    /// As [`Self::copy_in`], of aligned words.
+    ///
+    /// # Panics
+    /// When the words do not lie in the mapping or are not aligned, or the mapping is read-only.
+    #[inline]
+    pub fn copy_words_in<const BYTES: usize>(&self, offset: usize, bytes: &[u8; BYTES]) {
+        const { assert!(BYTES.is_multiple_of(8)) };
+        assert!(self.writable);
+        for (place, from) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            let word = self.word64(offset + 8 * place);
+            word.store(u64::from_ne_bytes(*from), Ordering::Relaxed);
+        }
     }
 
     /// Appends `len` bytes of the mapping to `to`, as they are at this moment.
@@ -251,6 +306,13 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
 /// As [`copy`].
 #[cfg(target_arch = "x86_64")]
 unsafe fn copy_long(to: *mut u8, from: *const u8, len: usize) {
+    /// Some processors copy at a twentieth of their speed when the destination lies this little further in its page
+    /// than the source in its own, as a buffer of `malloc`'s does, 16 bytes behind the start of one.
+    const SLOWLY: std::ops::Range<usize> = 1..64;
+    if SLOWLY.contains(&(to.addr().wrapping_sub(from.addr()) % 4096)) {
+        // SAFETY: the caller's promise.
+        return unsafe { copy_by_vectors(to, from, len) };
+    }
     // SAFETY: the caller's promise; the direction flag is clear by the ABI.
     unsafe {
         std::arch::asm!(
@@ -260,6 +322,40 @@ unsafe fn copy_long(to: *mut u8, from: *const u8, len: usize) {
             inout("rsi") from => _,
             options(nostack, preserves_flags),
         );
+    }
+}
+
+/// # Safety
+/// As [`copy`], and `len` is at least [`SHORT`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn copy_by_vectors(to: *mut u8, from: *const u8, len: usize) {
+    let rest = len % 64;
+    // SAFETY: the caller's promise; there is at least one block of 64 bytes, and the loop ends behind the last.
+    unsafe {
+        std::arch::asm!(
+            "2:",
+            "movdqu {a}, [{from}]",
+            "movdqu {b}, [{from} + 16]",
+            "movdqu {c}, [{from} + 32]",
+            "movdqu {d}, [{from} + 48]",
+            "movdqu [{to}], {a}",
+            "movdqu [{to} + 16], {b}",
+            "movdqu [{to} + 32], {c}",
+            "movdqu [{to} + 48], {d}",
+            "add {from}, 64",
+            "add {to}, 64",
+            "dec {blocks}",
+            "jnz 2b",
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            blocks = inout(reg) len / 64 => _,
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            options(nostack),
+        );
+        copy(to.add(len - rest), from.add(len - rest), rest);
     }
 }
 
@@ -309,6 +405,28 @@ mod tests {
                 let mut appended = vec![7];
                 map.append_to(start, len, &mut appended);
                 assert_eq!(appended[1..], bytes[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn copies_arrive_wherever_in_their_pages_they_lie() {
+        const LEN: usize = 3 * 4096;
+        let region = SizedMemfd::new("test", 2 * LEN).unwrap();
+        let map = Mapping::read_write(&region, 2 * LEN).unwrap();
+        let bytes: Vec<u8> = (0..LEN + 4096).map(|i| (i % 251) as u8).collect();
+        for ahead in [0, 1, 15, 16, 31, 32, 63, 64, 4095] {
+            for len in [65, 127, 128, 129, 4096, 5000] {
+                // The mapping begins with a page.
+                let from = (ahead + 4096 - bytes.as_ptr().addr() % 4096) % 4096;
+                let at = (2 * ahead) % 4096;
+                map.copy_in(at, &bytes[from..from + len]);
+                let mut out = vec![0; LEN];
+                map.copy_out(at, &mut out[..len]);
+                assert_eq!(out[..len], bytes[from..from + len]);
+                let to = (at + 4096 + ahead - out.as_ptr().addr() % 4096) % 4096;
+                map.copy_out(at, &mut out[to..to + len]);
+                assert_eq!(out[to..to + len], bytes[from..from + len]);
             }
         }
     }
