@@ -36,6 +36,19 @@ impl Machine {
         }
     }
 
+    /// The facts that belong into a picture.
+    pub(crate) fn summary(&self) -> String {
+        let warning = if self.optimised {
+            ""
+        } else {
+            "NOT A RELEASE BUILD, "
+        };
+        format!(
+            "{warning}{}, {} CPUs, {}, commit {}",
+            self.cpu, self.cpus, self.kernel, self.commit
+        )
+    }
+
     /// One line per fact.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = vec![

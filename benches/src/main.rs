@@ -1,8 +1,8 @@
 //! Measures stockade and, in the same run, what it is compared with.
 //!
-//! `stockade-bench SUITE [--json FILE] [--quick]` prints a table. [`measure`] alternates the two sides of
-//! every ratio and owns what a sample is; [`baselines`] are what calls are compared with; [`suites`] say what
-//! is measured; [`report`] prints it. Nothing of the product is pinned to a CPU or given a privilege that an
+//! `stockade-bench SUITE [--json FILE] [--plot DIR] [--quick]` prints a table. [`measure`] alternates the two
+//! sides of every ratio and owns what a sample is; [`baselines`] are what calls are compared with; [`suites`]
+//! say what is measured; [`report`] prints it and [`plot`] draws it. Nothing of the product is pinned to a CPU or given a privilege that an
 //! ordinary program would not have.
 
 mod baselines;
@@ -11,6 +11,7 @@ mod cpus;
 mod guests;
 mod machine;
 mod measure;
+mod plot;
 mod report;
 mod suites;
 
@@ -55,6 +56,14 @@ fn run(request: &Request) -> Result<()> {
     if let Some(path) = &request.json {
         let json = report::to_json(request.suite.name, &machine, &outcome)?;
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(dir) = &request.plot {
+        let plot = outcome.plot.context("the suite has nothing to draw")?;
+        let svg = plot::svg(&plot, &machine.summary())?;
+        let path = dir.join(request.suite.name).with_extension("svg");
+        std::fs::create_dir_all(dir)
+            .and_then(|()| std::fs::write(&path, svg))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

@@ -180,6 +180,10 @@ impl Samples {
         self.0.get(at).map_or(f64::NAN, |&ns| ns as f64)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::measure::{self, Samples};
+use crate::plot::Plot;
 
 /// What a suite found.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<Row>,
     /// What a reader must know of how it was measured.
     pub(crate) notes: Vec<String>,
+    /// What its picture shows, if the suite draws one.
+    pub(crate) plot: Option<Plot>,
 }
 
 impl Outcome {
@@ -190,7 +193,7 @@ mod tests {
     fn a_row_has_the_members_that_programs_read() {
         let outcome = Outcome {
             rows: vec![Row::figure("r", 2.0, "MiB").spread(1.0, 3.0)],
-            notes: Vec::new(),
+            ..Outcome::default()
         };
         let json = to_json("s", &Machine::look(), &outcome).unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();

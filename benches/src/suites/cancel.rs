@@ -62,7 +62,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
                 .against("socket_pingpong", &socket_pingpong),
             Row::time("kill_to_next_call", &kill_to_next.finish()).against("bare_fork", &bare_fork),
         ],
-        notes: Vec::new(),
+        ..Outcome::default()
     };
     outcome.note("from dropping the future of a call that spins to the result of the next call, in a pool of one worker");
     outcome.note(

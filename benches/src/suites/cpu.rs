@@ -61,7 +61,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
                 .against("raw_wasmtime", &raw_loop),
             Row::time("epoch_loop", &epochs_loop.finish()).against("raw_wasmtime", &raw_loop),
         ],
-        notes: Vec::new(),
+        ..Outcome::default()
     };
     outcome.note(format!(
         "fib({FIB}) of the hello guest; loop: {TURNS} turns of spin_for of the probe guest"

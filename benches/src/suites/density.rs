@@ -75,7 +75,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     ];
     let mut outcome = Outcome {
         rows,
-        notes: Vec::new(),
+        ..Outcome::default()
     };
     outcome.note(format!(
         "the mean over a pool of {WORKERS} idle workers that have served, from /proc/PID/smaps_rollup; in these rows p99 is the largest"

@@ -14,6 +14,7 @@ use crate::baselines::socket::SocketPingPong;
 use crate::cpus::TwoCpus;
 use crate::guests::{self, HELLO, PROBE};
 use crate::measure::{Block, Samples, Side, Size, busy_wait, interleave};
+use crate::plot::{Axis, Curve, Plot};
 use crate::report::{Outcome, Row};
 
 const ROUNDS: usize = 200;
@@ -42,7 +43,8 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let measured = measure(&hosts, cpus, if quick { ROUNDS_QUICK } else { ROUNDS })?;
     let mut outcome = Outcome {
         rows: rows(&measured),
-        notes: Vec::new(),
+        plot: Some(plot(&measured)),
+        ..Outcome::default()
     };
     outcome.note("a call is host.run_sync(\"add\", (1u32, 2u32)).await of the hello guest on a current-thread runtime; rows with multi_thread: in a task of a multi-thread runtime");
     outcome.note("overhead: warm_keep minus the median of in_process");
@@ -212,6 +214,26 @@ fn rows(m: &Measured) -> Vec<Row> {
         Row::time("shared_line", &m.shared_line),
         Row::time("socket_pingpong", &m.socket_pingpong),
     ]
+}
+
+/// The contract's rows and their baselines.
+fn plot(m: &Measured) -> Plot {
+    let ours = Curve::distribution;
+    let baseline = |name, samples| Curve::distribution(name, samples).baseline();
+    Plot {
+        title: "How the times of small calls are spread",
+        x: Axis::Time,
+        y: Axis::Part,
+        curves: vec![
+            ours("warm_keep", &m.warm_keep),
+            ours("warm_fresh", &m.warm_fresh),
+            ours("warm_fresh_spaced", &m.fresh_spaced),
+            ours("sleeping_1ms", &m.sleeping_beyond_guest),
+            baseline("shared_line", &m.shared_line),
+            baseline("in_process", &m.in_process),
+            baseline("socket_pingpong", &m.socket_pingpong),
+        ],
+    }
 }
 
 fn check(sum: u64) -> Result<()> {

@@ -66,7 +66,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
             Row::time("worker_fork_spare", &worker_fork_spare.finish())
                 .against("bare_fork", &bare_fork),
         ],
-        notes: Vec::new(),
+        ..Outcome::default()
     };
     outcome.note("host_cold, host_cached: building a host of the hello guest and a first call, without and with its artifact in the cache");
     outcome.note("worker_spawn: a call in a pool whose only worker has been killed, hence a new process and a first call (probe guest)");

@@ -2,6 +2,8 @@
 //!
 //! A sample is the mean time of a call over a batch of them; the report turns it into a rate.
 
+mod callers;
+
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -21,8 +23,8 @@ const ROUNDS_QUICK: usize = 10;
 /// Samples of a turn.
 const SIZE: Size = Size::new(1, 4);
 
-/// Calls of a sample.
-const BATCH: u64 = 2000;
+/// Calls of a sample: so many for each of those that are under way at once.
+const BATCH: u64 = 32 * IN_FLIGHT as u64;
 
 /// Under way at once where many are.
 const IN_FLIGHT: usize = 64;
@@ -41,11 +43,13 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut outcome = Outcome::default();
     small(rounds, cores, &mut outcome)?;
+    callers::measure(quick, cores, &mut outcome)?;
     items(rounds, cores, &mut outcome)?;
     scaling(rounds / 4 + 2, &mut outcome)?;
     busy(cores, quick, &mut outcome)?;
     outcome.note("calls: add of the hello guest, State::Keep, State::Fresh in the rows that say so; ratio: the part of in_process's rate that is reached, times the CPUs for calls_cores and map_items");
     outcome.note(format!("calls_1: one task, one worker; calls_cores: {IN_FLIGHT} calls under way in a multi-thread runtime, a worker for each of {cores} CPUs"));
+    outcome.note("callers_N: N tasks of a multi-thread runtime, each with one call after the other, and a worker for each CPU; ratio: to in_process's rate, times the callers or the CPUs, whichever are fewer");
     outcome.note("map_items: host.map over items of about 1 us of computing, taken in order");
     outcome.note("scaling_2: two calls of 10 ms at once on two workers, next to two pinned threads that compute as long natively; ratio: native time to ours");
     outcome.note("busy_cores: one small call after the other while CPU-bound calls hold a worker on every CPU; busy_cores_host_cpu: the CPU time of this process for each of them");
@@ -59,7 +63,7 @@ fn host(guest: &[u8], workers: usize, state: State) -> Result<Host> {
 }
 
 /// The rate of calls that take `samples` each, to `times` as many of `baseline`.
-fn rate(name: &str, samples: &Samples, baseline: &Samples, times: f64) -> Row {
+fn rate(name: impl Into<String>, samples: &Samples, baseline: &Samples, times: f64) -> Row {
     let rate = |ns: f64| 1e9 / ns;
     let base = rate(baseline.median()) * times;
     Row::figure(name, rate(samples.median()), "per s").against_figure("in_process", base)
@@ -72,23 +76,20 @@ fn small(rounds: usize, cores: usize, outcome: &mut Outcome) -> Result<()> {
     let [keep, fresh] = [State::Keep, State::Fresh].map(|state| host(HELLO, cores, state));
     let (keep_1, fresh_1, keep, fresh) = (keep_1?, fresh_1?, keep?, fresh?);
     let mut guest = InProcess::new(HELLO)?;
-    let add = guest.export("add")?;
     let mut in_process = Side::new(SIZE, |block| {
-        batches(block, || {
-            for _ in 0..BATCH {
-                let sum: u64 = guest.call(add, &(1u32, 2u32))?;
-                ensure!(sum == 3);
-            }
-            Ok(())
-        })
+        batches(block, BATCH, || in_this_process(&mut guest, BATCH))
     });
     let one = |host: &Host| {
         let (runtime, host) = (&single, host.clone());
-        move |block: &mut Block<'_>| batches(block, || runtime.block_on(one_by_one(&host)))
+        move |block: &mut Block<'_>| batches(block, BATCH, || runtime.block_on(one_by_one(&host)))
     };
     let many = |host: &Host| {
         let (runtime, host) = (&multi, host.clone());
-        move |block: &mut Block<'_>| batches(block, || runtime.block_on(all_at_once(&host)))
+        move |block: &mut Block<'_>| {
+            batches(block, BATCH, || {
+                runtime.block_on(all_at_once(&host, IN_FLIGHT, BATCH))
+            })
+        }
     };
     let mut calls_1 = Side::new(SIZE, one(&keep_1));
     let mut calls_1_fresh = Side::new(SIZE, one(&fresh_1));
@@ -120,12 +121,21 @@ fn small(rounds: usize, cores: usize, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Each sample is the mean of a batch's calls.
-fn batches(block: &mut Block<'_>, mut batch: impl FnMut() -> Result<()>) -> Result<()> {
+/// Each sample is the mean of the `calls` of a batch.
+fn batches(block: &mut Block<'_>, calls: u64, mut batch: impl FnMut() -> Result<()>) -> Result<()> {
     for _ in 0..block.calls() {
         let start = Instant::now();
         batch()?;
-        block.push_mean(start.elapsed(), BATCH);
+        block.push_mean(start.elapsed(), calls);
+    }
+    Ok(())
+}
+
+fn in_this_process(guest: &mut InProcess, calls: u64) -> Result<()> {
+    let add = guest.export("add")?;
+    for _ in 0..calls {
+        let sum: u64 = guest.call(add, &(1u32, 2u32))?;
+        ensure!(sum == 3);
     }
     Ok(())
 }
@@ -138,13 +148,14 @@ async fn one_by_one(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// As many tasks as calls are to be under way, each with its part of the batch.
-async fn all_at_once(host: &Host) -> Result<()> {
-    let tasks: Vec<_> = (0..IN_FLIGHT)
+/// As many tasks as calls are to be under way, each with its part of `calls`.
+async fn all_at_once(host: &Host, tasks: usize, calls: u64) -> Result<()> {
+    let part = calls / tasks as u64;
+    let tasks: Vec<_> = (0..tasks)
         .map(|_| {
             let host = host.clone();
             tokio::spawn(async move {
-                for _ in 0..BATCH / IN_FLIGHT as u64 {
+                for _ in 0..part {
                     let sum: u64 = host.run_sync("add", (1u32, 2u32)).await?;
                     ensure!(sum == 3);
                 }
@@ -184,7 +195,7 @@ fn items(rounds: usize, cores: usize, outcome: &mut Outcome) -> Result<()> {
         host(PROBE, cores, State::Fresh)?,
     );
     let mut in_process = Side::new(SIZE, |block| {
-        batches(block, || {
+        batches(block, BATCH, || {
             for _ in 0..BATCH {
                 let _: u64 = guest.call(spin, &(item,))?;
             }
@@ -193,7 +204,7 @@ fn items(rounds: usize, cores: usize, outcome: &mut Outcome) -> Result<()> {
     });
     let mapped = |host: &Host| {
         let (runtime, host) = (&runtime, host.clone());
-        move |block: &mut Block<'_>| batches(block, || runtime.block_on(map(&host, item)))
+        move |block: &mut Block<'_>| batches(block, BATCH, || runtime.block_on(map(&host, item)))
     };
     let mut kept = Side::new(SIZE, mapped(&keep));
     let mut renewed = Side::new(SIZE, mapped(&fresh));

@@ -77,7 +77,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
             Row::time("default_vs_insecure_spawn", &start).against("insecure", &start_insecure),
             Row::figure("default_vs_insecure_spawn_added", added_ms, "ms"),
         ],
-        notes: Vec::new(),
+        ..Outcome::default()
     };
     outcome.note("insecure: the same with Hardening::Insecure, in turns. call: host.run_sync(\"add\", (1u32, 2u32)) of the hello guest with State::Keep; fresh: State::Fresh");
     outcome.note("spawn: a call in a pool whose only worker has been killed, hence a new process and a first call (probe guest); added: the difference of the medians");
