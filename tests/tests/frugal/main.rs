@@ -14,8 +14,8 @@ use stockade::{Host, Retire, State};
 use stockade_tests::{guest, host_of};
 use tokio::runtime::Runtime;
 
-const BATCHES: usize = 200;
-const CALLS: usize = 200;
+const BATCHES: usize = 40;
+const CALLS: usize = 100;
 
 /// One test at a time: each has both CPUs of a small machine to itself.
 fn turn() -> MutexGuard<'static, ()> {
