@@ -35,7 +35,7 @@
 //!
 //! # Programs that somebody published
 //!
-//! Whole programs, for `Host::run_command`, come from crates.io by their version:
+//! Whole programs, for `Host::run_command`, come from the package registry by their version:
 //!
 //! ```no_run
 //! stockade_build::program("brotli", "9.1.1").build();

@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote, as crates.io has them: a compressor and an interpreter of scripts, each
+//! Programs that nobody here wrote, as the package registry has them: a compressor and an interpreter of scripts, each
 //! at its own work, under limits, timeouts and cancel.
 
 use std::fs;
