@@ -48,7 +48,7 @@ pub(crate) struct Site {
 
 /// There is one thread: what is shared costs nothing, and locks are never waited for.
 impl Site {
-    /// To be made before the filter stands.
+    /// Without a call yet.
     pub(crate) fn new(slot: WorkerSlot) -> &'static Self {
         Box::leak(Box::new(Self {
             slot,
