@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use crate::call::Running;
 use crate::hold::Hold;
@@ -148,6 +149,7 @@ where
         signal: Arc::clone(&signal),
         result: Some(sender),
     };
+    let task = task.in_current_span();
     match runtime {
         Some(runtime) => drop(runtime.spawn(task)),
         // Without a thread the task is dropped, and the handle says that it was cancelled.

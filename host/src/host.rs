@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::call::{Call, Running, find_emitting};
 use crate::command::Command;
@@ -476,11 +477,12 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (sender, result) = oneshot::channel();
+    let span = Span::current();
     std::thread::Builder::new()
         .name("stockade-build".into())
         .spawn(move || {
             // A caller that went away drops what was made: of a host, that kills its workers.
-            let _ = sender.send(work());
+            let _ = sender.send(span.in_scope(work));
         })?;
     result
         .await

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use stockade_wire::slot::{LogRecord, Output as Tail};
+use tracing::Span;
 
 use crate::error::Shown;
 use crate::wasi::Output;
@@ -77,11 +78,50 @@ struct Backlog {
     served: bool,
 }
 
-struct Late {
-    written: Written,
-    to: [Output; 2],
-    function: String,
-    worker: u64,
+/// Output of a call, to be delivered without it.
+#[derive(Default)]
+pub(crate) struct Late {
+    pub(crate) written: Written,
+    pub(crate) to: [Output; 2],
+    pub(crate) function: String,
+    pub(crate) worker: u64,
+    /// Where its caller was last seen.
+    pub(crate) span: CallerSpan,
+}
+
+/// Where a call's caller was last seen, for what its guest writes when nobody looks.
+///
+/// A span is the application's subscriber's, whose code runs when it is dropped. This one may be dropped by the
+/// supervisor and under locks: another thread ends it then.
+#[derive(Debug, Default)]
+pub(crate) struct CallerSpan(Option<Box<Span>>);
+
+impl CallerSpan {
+    /// The one around this code.
+    pub(crate) fn current() -> Self {
+        let span = Span::current();
+        Self((!span.is_none()).then(|| Box::new(span)))
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// For threads that may run the application's code.
+    pub(crate) fn into_span(mut self) -> Span {
+        self.0.take().map_or_else(Span::none, |span| *span)
+    }
+}
+
+impl Drop for CallerSpan {
+    fn drop(&mut self) {
+        if let Some(span) = self.0.take() {
+            deliver_later(Late {
+                span: Self(Some(span)),
+                ..Late::default()
+            });
+        }
+    }
 }
 
 /// More than this waits only when the application's stdout or subscriber is stuck; then it is dropped.
@@ -91,16 +131,13 @@ static BACKLOG: LazyLock<Mutex<Backlog>> = LazyLock::new(Mutex::default);
 
 /// Delivers from another thread, which ends when there is nothing left: the supervisor must never run a
 /// subscriber or write to a stream, either of which may wait for ever.
-pub(crate) fn deliver_later(written: Written, to: [Output; 2], function: String, worker: u64) {
-    let late = Late {
-        written,
-        to,
-        function,
-        worker,
-    };
+pub(crate) fn deliver_later(late: Late) {
     let mut backlog = BACKLOG.lock().unwrap_or_else(PoisonError::into_inner);
     if backlog.waiting.len() < BACKLOG_MAX {
         backlog.waiting.push_back(late);
+    } else {
+        // Nobody is left to end its span.
+        std::mem::forget(late.span);
     }
     if !backlog.served {
         let thread = std::thread::Builder::new().name("stockade-output".into());
@@ -118,7 +155,8 @@ fn serve_backlog() {
         drop(backlog);
         // A subscriber that panics is the application's bug, and no reason to lose what others print.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            late.written.deliver(late.to, &late.function, late.worker);
+            let span = late.span.into_span();
+            span.in_scope(|| (late.written).deliver(late.to, &late.function, late.worker));
         }));
     }
 }

@@ -4,12 +4,14 @@
 //! Tests that run at the same time tell their events apart by what is in them: a path or a text of
 //! their own.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_core::span::Current;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +24,19 @@ pub struct Trace {
     pub message: String,
     /// Its other fields, as `name=value `.
     pub fields: String,
+    /// The names of the spans around it, the outermost first.
+    pub spans: Vec<&'static str>,
 }
 
 static TRACES: Mutex<Vec<Trace>> = Mutex::new(Vec::new());
+
+/// Every span that there has been; the id of each is its place plus one.
+static SPANS: Mutex<Vec<&'static Metadata<'static>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The spans that this thread is in, the outermost first.
+    static ENTERED: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Begins to keep events. Call it before what is to be seen.
 ///
@@ -40,20 +52,40 @@ pub fn keep() {
 /// The events so far that have `text` in their message or in a field.
 #[must_use]
 pub fn with(text: &str) -> Vec<Trace> {
-    let traces = TRACES.lock().unwrap_or_else(PoisonError::into_inner);
+    let traces = lock(&TRACES);
     let has = |trace: &&Trace| trace.message.contains(text) || trace.fields.contains(text);
     traces.iter().filter(has).cloned().collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn metadata(span: &Id) -> &'static Metadata<'static> {
+    let place = usize::try_from(span.into_u64() - 1).expect("as many as fit in memory");
+    lock(&SPANS)[place]
 }
 
 struct Keeper;
 
 impl Subscriber for Keeper {
+    /// Spans are the tests' own.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target().starts_with("stockade")
+        metadata.is_span() || metadata.target().starts_with("stockade")
     }
 
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut spans = lock(&SPANS);
+        spans.push(span.metadata());
+        Id::from_u64(spans.len() as u64)
+    }
+
+    fn current_span(&self) -> Current {
+        let id = ENTERED.with_borrow(|entered| entered.last().cloned());
+        id.map_or_else(Current::none, |id| {
+            let metadata = metadata(&id);
+            Current::new(id, metadata)
+        })
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -66,17 +98,24 @@ impl Subscriber for Keeper {
             target: event.metadata().target().to_owned(),
             message: String::new(),
             fields: String::new(),
+            spans: ENTERED
+                .with_borrow(|entered| entered.iter().map(|id| metadata(id).name()).collect()),
         };
         event.record(&mut trace);
-        TRACES
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(trace);
+        lock(&TRACES).push(trace);
     }
 
-    fn enter(&self, _: &Id) {}
+    fn enter(&self, id: &Id) {
+        ENTERED.with_borrow_mut(|entered| entered.push(id.clone()));
+    }
 
-    fn exit(&self, _: &Id) {}
+    fn exit(&self, id: &Id) {
+        ENTERED.with_borrow_mut(|entered| {
+            if let Some(at) = entered.iter().rposition(|other| other == id) {
+                entered.remove(at);
+            }
+        });
+    }
 }
 
 impl Visit for Trace {

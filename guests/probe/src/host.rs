@@ -87,6 +87,21 @@ pub fn log_and_wait(millis: u64) {
     log(Level::Info, "after");
 }
 
+/// Asks the host for `wait`, then makes a record.
+#[work]
+pub fn wait_and_log(message: &str) {
+    let () = host_call("wait", ()).expect("the host has it");
+    log(Level::Info, message);
+}
+
+/// Makes a record, says so, and never ends.
+#[work]
+pub fn log_and_spin(message: &str) {
+    log(Level::Info, message);
+    progress(1, 1);
+    crate::faults::spin();
+}
+
 /// Says that it is half done, asks the host for `wait`, says that it is done, and asks again.
 #[work]
 pub fn half_and_half() {

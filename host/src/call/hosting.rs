@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
+use tracing::Instrument;
 
 use crate::host_function::Answering;
 use crate::limiter::{Permit, WaitPermit};
@@ -54,7 +55,7 @@ impl Hosting {
         Self {
             function,
             place,
-            stage: Stage::Runs(runtime.spawn(answering)),
+            stage: Stage::Runs(runtime.spawn(answering.in_current_span())),
             limiter,
             _lent: lent,
         }

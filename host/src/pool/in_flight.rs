@@ -1,5 +1,6 @@
 //! A call that a worker has, as its caller holds it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -9,11 +10,11 @@ use stockade_wire::message::Failure;
 use stockade_wire::slot::machine::StopReason;
 use stockade_wire::slot::{Disbelief, INLINE_REPLY, Output};
 
-use super::worker::{After, Found, Left};
+use super::worker::{After, Found};
 use super::{Event, Pool, Tally, Worker};
 use crate::error::Exit;
 use crate::limiter::Permit;
-use crate::output::Written;
+use crate::output::{CallerSpan, Written};
 use crate::spin;
 
 /// A published call. Dropping it stops the call.
@@ -215,7 +216,10 @@ impl InFlight {
             }
         }
         match self.worker().take(self.id, self.seen, cx.waker()) {
-            None => Poll::Pending,
+            None => {
+                self.leave_span();
+                Poll::Pending
+            }
             Some(Found::Event(event)) => {
                 self.seen = event.place;
                 // Whatever it wants takes longer than the calls that this is meant for.
@@ -239,17 +243,27 @@ impl InFlight {
             Some(Outcome::Reply(Payload::Inline(..))) if !self.is_chunk => self.worker.take(),
             _ => self.worker.clone(),
         };
-        let Some(left) = after.finish(pool, free) else {
+        let left = after.finish(pool, free);
+        drop(left.span.into_span());
+        let Some(written) = left.written else {
             return;
         };
-        let Left { function, written } = *left;
-        let name = pool.functions.entry(function).name();
+        let name = pool.functions.entry(written.function).name();
+        let written = written.output;
         match self.kept.as_deref_mut() {
             Some(kept) => {
                 written.log.deliver(name, self.of.worker_id);
                 *kept = written;
             }
             None => written.deliver(pool.config.wasi.output(), name, self.of.worker_id),
+        }
+    }
+
+    /// What the guest writes when its caller does not look is reported where the caller is now.
+    fn leave_span(&self) {
+        let span = CallerSpan::current();
+        if !span.is_none() {
+            self.worker().set_span(self.id, span);
         }
     }
 
@@ -293,6 +307,8 @@ impl Drop for InFlight {
         if !self.over
             && let Some(worker) = &self.worker
         {
+            // The application's subscriber may panic, and the call is stopped all the same.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.leave_span()));
             worker.abandon(self.id);
         }
     }

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stockade::{
-    Bytes, Cause, Codec, Error, Host, HostBuilder, Items, Limiter, Limits, Module, Phase, State,
-    WorkerState,
+    Bytes, Cause, Codec, Error, Host, HostBuilder, Items, Limiter, Limits, Module, OnDrop, Phase,
+    State, WorkerState,
 };
 use stockade_tests::{BOUND, eventually_async, guest, host_of, traces};
 use tokio::sync::{Notify, Semaphore};
+use tracing::{Instrument, info_span};
 
 fn probe() -> HostBuilder {
     host_of(guest::probe())
@@ -286,6 +287,61 @@ async fn a_guest_that_works_for_long_is_heard_while_it_works() {
     eventually_async(BOUND, || traces::with("between").len() > seen_before).await;
     gate.add_permits(1);
     call.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_is_made_in_the_span_of_its_call() {
+    traces::keep();
+    let gate = Arc::new(Semaphore::new(0));
+    let called = Arc::new(Notify::new());
+    let (waiting, calls) = (Arc::clone(&gate), Arc::clone(&called));
+    let host = probe()
+        .function("wait", move || {
+            let gate = Arc::clone(&waiting);
+            calls.notify_one();
+            tracing::info!(target: "stockade::test", "the host's own words");
+            async move { gate.acquire().await.unwrap().forget() }
+        })
+        .build()
+        .await
+        .unwrap();
+    let spans_of = |text: &str| -> Vec<_> {
+        let traces = traces::with(text);
+        traces.into_iter().flat_map(|trace| trace.spans).collect()
+    };
+
+    let awaited = host.run_sync::<_, _, ()>("log_all", ("said to who waits",));
+    awaited.instrument(info_span!("awaited")).await.unwrap();
+    assert_eq!(spans_of("said to who waits"), ["awaited"; 5]);
+
+    let spawned = info_span!("spawned").in_scope(|| {
+        host.call::<_, _, ()>("log_and_spin", ("said alone",))
+            .spawn()
+    });
+    eventually_async(BOUND, || spawned.progress().is_some()).await;
+    spawned.cancel();
+    assert!(spawned.await.unwrap_err().is_cancelled());
+    eventually_async(BOUND, || spans_of("said alone") == ["spawned"]).await;
+
+    let stopped = host
+        .call::<_, _, ()>("log_and_spin", ("said too late",))
+        .timeout(Duration::from_millis(100))
+        .into_future();
+    let stopped = stopped.instrument(info_span!("stopped")).await;
+    assert!(matches!(stopped, Err(Error::Timeout { .. })), "{stopped:?}");
+    eventually_async(BOUND, || spans_of("said too late") == ["stopped"]).await;
+
+    let detached = host
+        .call::<_, _, ()>("wait_and_log", ("said to nobody",))
+        .on_drop(OnDrop::Detach)
+        .into_future();
+    let detached = tokio::spawn(detached.instrument(info_span!("detached")));
+    called.notified().await;
+    detached.abort();
+    assert!(detached.await.unwrap_err().is_cancelled());
+    gate.add_permits(1);
+    eventually_async(BOUND, || spans_of("said to nobody") == ["detached"]).await;
+    assert_eq!(spans_of("the host's own words"), ["detached"]);
 }
 
 #[tokio::test]

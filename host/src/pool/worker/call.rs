@@ -8,6 +8,7 @@ use stockade_wire::sys::cpu;
 
 use crate::clock;
 use crate::limiter::Permit;
+use crate::output::CallerSpan;
 use crate::spin::Running;
 
 /// What one call may use, and what its caller wants.
@@ -49,6 +50,8 @@ pub(super) struct Call {
     pub(super) is_chunk: bool,
     /// None while it waits for a host function.
     pub(super) permit: Option<Permit>,
+    /// Where its caller was when it went to sleep or away: for what the guest writes after that.
+    pub(super) span: CallerSpan,
     pub(super) running: Running,
 }
 

@@ -32,8 +32,8 @@ use self::call::{Call, Clocks, CpuClock};
 pub(crate) use self::events::{Event, Wanted};
 pub(crate) use self::forked::Prepared;
 use self::life::Life;
+pub(super) use self::settle::After;
 use self::settle::LastWord;
-pub(super) use self::settle::{After, Left};
 use self::startup::Startup;
 use self::worn_out::Asking;
 pub(super) use self::worn_out::PACE;
@@ -43,6 +43,7 @@ use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
 use crate::error::Exit;
 use crate::limiter::Permit;
+use crate::output::CallerSpan;
 use crate::process::Process;
 use crate::spin::{self, Running};
 use crate::stats::{WorkerState, WorkerStats};
@@ -281,6 +282,7 @@ impl Worker {
             log_read: 0,
             running: Running::begin(),
             permit: Some(permit),
+            span: CallerSpan::default(),
         });
         drop(record);
         let due = clocks.next_due().map_or(term_due, |due| due.min(term_due));
@@ -387,6 +389,18 @@ impl Worker {
         drop(record);
         drop(replaced);
         found
+    }
+
+    /// The caller of call `id` goes to sleep or away here.
+    pub(super) fn set_span(&self, id: u64, span: CallerSpan) {
+        let mut record = self.lock();
+        let is_running = record.machine.is_running(id);
+        let old = match &mut record.call {
+            Some(call) if is_running => std::mem::replace(&mut call.span, span),
+            _ => span,
+        };
+        drop(record);
+        drop(old.into_span());
     }
 
     /// Gives a reply buffer back for the next call.

@@ -15,7 +15,7 @@ use super::call::Remains;
 use super::{PAGES_WORTH_RELEASING, Pool, Record, Worker};
 use crate::clock;
 use crate::error::Exit;
-use crate::output;
+use crate::output::{self, CallerSpan, Late};
 use crate::pool::in_flight::{Outcome, Payload};
 
 /// What was seen of the worker when a step was taken.
@@ -36,24 +36,30 @@ pub(in crate::pool) struct After {
     over: Option<Remains>,
     /// Whether the worker is free.
     pub(in crate::pool) release: bool,
-    output: Option<Box<Left>>,
+    output: Option<Box<Written>>,
+    /// Where the caller of a call that is over slept.
+    span: CallerSpan,
+}
+
+/// What is for the right thread to deliver, or to drop.
+#[derive(Debug)]
+#[must_use]
+pub(in crate::pool) struct Left {
+    pub(in crate::pool) written: Option<Box<Written>>,
+    pub(in crate::pool) span: CallerSpan,
 }
 
 /// What the guest has written during a call of the function of this place.
 #[derive(Debug)]
-pub(in crate::pool) struct Left {
+pub(in crate::pool) struct Written {
     pub(in crate::pool) function: usize,
-    pub(in crate::pool) written: output::Written,
+    pub(in crate::pool) output: output::Written,
 }
 
 impl After {
-    /// Does it, with the worker, if it is free; output is handed back, for the right thread to deliver.
+    /// Does it, with the worker, if it is free.
     #[inline]
-    pub(in crate::pool) fn finish(
-        self,
-        pool: &Pool,
-        free: Option<Arc<Worker>>,
-    ) -> Option<Box<Left>> {
+    pub(in crate::pool) fn finish(self, pool: &Pool, free: Option<Arc<Worker>>) -> Left {
         if let Some(worker) = free {
             pool.release(worker);
         }
@@ -62,7 +68,10 @@ impl After {
         if let Some(waker) = self.wake {
             waker.wake();
         }
-        self.output
+        Left {
+            written: self.output,
+            span: self.span,
+        }
     }
 }
 
@@ -131,7 +140,7 @@ impl Worker {
         {
             record.output_totals = self.slot.output_totals();
             let log = self.slot.log(call.log_read);
-            let written = output::Written {
+            let output = output::Written {
                 streams: [self.slot.output(0), self.slot.output(1)],
                 log: output::Logged {
                     records: log.records,
@@ -139,13 +148,18 @@ impl Worker {
                 },
             };
             let function = call.function;
-            after.output = Some(Box::new(Left { function, written }));
+            after.output = Some(Box::new(Written { function, output }));
+        }
+        if (died || step.worker == Order::Reuse)
+            && let Some(call) = &mut record.call
+        {
+            after.span = std::mem::take(&mut call.span);
         }
         let outcome = step.resolve.map(|resolution| {
             if let Some(call) = &mut record.call {
                 after.wake = call.waker.take();
             }
-            let stderr = after.output.as_ref().map(|left| left.written.stderr());
+            let stderr = after.output.as_ref().map(|written| written.output.stderr());
             self.outcome(record, resolution, last, stderr.unwrap_or_default())
         });
         match step.worker {
@@ -255,10 +269,16 @@ impl Worker {
             return;
         };
         let free = after.release.then(|| Arc::clone(self));
-        if let Some(left) = after.finish(&pool, free) {
-            let Left { function, written } = *left;
-            let name = pool.functions.entry(function).name().to_owned();
-            output::deliver_later(written, pool.config.wasi.output(), name, self.id);
+        let left = after.finish(&pool, free);
+        if let Some(written) = left.written {
+            let Written { function, output } = *written;
+            output::deliver_later(Late {
+                function: pool.functions.entry(function).name().to_owned(),
+                written: output,
+                span: left.span,
+                to: pool.config.wasi.output(),
+                worker: self.id,
+            });
         }
     }
 }
