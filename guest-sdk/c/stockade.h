@@ -58,7 +58,8 @@ __attribute__((import_module("stockade"), import_name("log"))) void stockade_hos
 __attribute__((import_module("stockade"), import_name("progress"))) void stockade_host_progress(uint64_t done, uint64_t total);
 /* Hands over one value, encoded in the codec of the request, and waits until it is taken. */
 __attribute__((import_module("stockade"), import_name("emit"))) void stockade_host_emit(const void *ptr, size_t len);
-/* Calls a function of the host's with a request (codec byte, arguments); the answer is ptr << 32 | len. */
+/* Calls a function of the host's with a request (codec byte, arguments; docs/abi.md has how to name their types, for the
+ * host to compare); the answer is ptr << 32 | len. */
 __attribute__((import_module("stockade"), import_name("call"))) uint64_t stockade_host_call(const char *name, size_t name_len, const void *ptr, size_t len);
 
 #define STOCKADE_TEXT_(x) #x

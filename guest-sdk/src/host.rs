@@ -3,6 +3,7 @@
 //! Away from WebAssembly there is no host: what is emitted, logged and reported goes nowhere, and host functions do
 //! not exist, so that unit tests of a guest run as they are.
 
+use std::any::type_name;
 use std::fmt;
 
 use serde::Serialize;
@@ -82,6 +83,9 @@ pub fn emit<T: Serialize + ?Sized>(item: &T) {
 /// Calls a function that the host registered with `HostBuilder::function`, with a tuple of arguments, and waits for
 /// its result. A `Result` that the function returns is an `R` like any other.
 ///
+/// The types are compared with the function's before it runs, as far as both are known: those of serde's own data
+/// model and their collections. What a crate defines for itself is taken on trust.
+///
 /// ```
 /// # use stockade_guest::{host_call, work};
 /// /// What the server's own `price_of` says, doubled.
@@ -100,7 +104,13 @@ pub fn host_call<A: Serialize, R: DeserializeOwned>(
     args: A,
 ) -> Result<R, HostCallError> {
     let codec = request::current_codec();
-    let mut encoded = vec![codec.byte()];
+    let mut encoded = vec![codec.byte() | WITH_TYPES];
+    for name in [type_name::<A>(), type_name::<R>()] {
+        // The host compares no type with a longer name.
+        let name = u16::try_from(name.len()).map_or("", |_| name);
+        encoded.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        encoded.extend_from_slice(name.as_bytes());
+    }
     reply::encode_into(codec, &args, &mut encoded).map_err(HostCallError::EncodeArgs)?;
     let answer = imports::call(function, &encoded);
     drop(encoded);
@@ -111,6 +121,7 @@ pub fn host_call<A: Serialize, R: DeserializeOwned>(
         }
         Some((1, message)) => Err(HostCallError::DecodeArgs(text(message))),
         Some((2, message)) => Err(HostCallError::EncodeResult(text(message))),
+        Some((4, message)) => Err(HostCallError::Signature(text(message))),
         Some((_, message)) => Err(HostCallError::NoSuchFunction(text(message))),
         None => Err(HostCallError::NoSuchFunction(
             "the host said nothing".into(),
@@ -124,6 +135,8 @@ pub fn host_call<A: Serialize, R: DeserializeOwned>(
 pub enum HostCallError {
     /// The host has no function of this name; with the names that it has.
     NoSuchFunction(String),
+    /// Its arguments or its result are of other types; with both.
+    Signature(String),
     /// The arguments could not be encoded.
     EncodeArgs(String),
     /// The host did not understand the arguments.
@@ -137,7 +150,7 @@ pub enum HostCallError {
 impl fmt::Display for HostCallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchFunction(reason) => f.write_str(reason),
+            Self::NoSuchFunction(reason) | Self::Signature(reason) => f.write_str(reason),
             Self::EncodeArgs(reason) => {
                 write!(
                     f,
@@ -165,6 +178,9 @@ impl fmt::Display for HostCallError {
 }
 
 impl std::error::Error for HostCallError {}
+
+/// In the first byte of a request to the host: the names of the types of arguments and result come first.
+const WITH_TYPES: u8 = 0x80;
 
 impl Codec {
     /// The first byte of a request.

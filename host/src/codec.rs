@@ -84,13 +84,54 @@ pub(crate) fn decode<R: DeserializeOwned>(
     }
 }
 
-/// Reads what a guest asks of a host function: a codec byte and the encoded tuple of arguments.
-pub(crate) fn decode_request<A: DeserializeOwned>(request: &[u8]) -> Result<(Codec, A), String> {
-    let (codec, args) = match request.split_first() {
-        Some((0, args)) => (Codec::Bincode, args),
-        Some((1, args)) => (Codec::Json, args),
-        Some((other, _)) => return Err(format!("the request is in the unknown codec {other}")),
-        None => return Err("the request is empty".to_owned()),
+/// What a guest says of the types of a request to a host function, if it does, and where its arguments are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Typed<'a> {
+    /// The names of the types of the arguments' tuple and of the result.
+    pub(crate) types: Option<[&'a str; 2]>,
+    /// How many bytes those take, behind the codec byte.
+    pub(crate) len: usize,
+}
+
+/// In the first byte of a guest's request: names of types come first.
+const WITH_TYPES: u8 = 0x80;
+
+/// Reads the types that a guest names in a request to a host function.
+pub(crate) fn types_of(request: &[u8]) -> Result<Typed<'_>, String> {
+    let Some((&first, named)) = request.split_first() else {
+        return Err("the request is empty".to_owned());
+    };
+    if first & WITH_TYPES == 0 {
+        return Ok(Typed {
+            types: None,
+            len: 0,
+        });
+    }
+    let mut rest = named;
+    let mut name = || {
+        let (len, behind) = rest.split_first_chunk::<2>()?;
+        let name;
+        (name, rest) = behind.split_at_checked(u16::from_le_bytes(*len).into())?;
+        std::str::from_utf8(name).ok()
+    };
+    let types = (|| Some([name()?, name()?]))();
+    let types = types.ok_or("the names of the request's types are damaged")?;
+    Ok(Typed {
+        types: Some(types),
+        len: named.len() - rest.len(),
+    })
+}
+
+/// Reads what a guest asks of a host function: a codec byte, types of this length, and the encoded tuple of arguments.
+pub(crate) fn decode_request<A: DeserializeOwned>(
+    request: &[u8],
+    types_len: usize,
+) -> Result<(Codec, A), String> {
+    let (first, args) = (request[0] & !WITH_TYPES, &request[1 + types_len..]);
+    let codec = match first {
+        0 => Codec::Bincode,
+        1 => Codec::Json,
+        other => return Err(format!("the request is in the unknown codec {other}")),
     };
     Ok((codec, decode_value(codec, args)?))
 }
@@ -100,6 +141,7 @@ const VALUE: u8 = 0;
 pub(crate) const NOT_UNDERSTOOD: u8 = 1;
 pub(crate) const NOT_ENCODABLE: u8 = 2;
 pub(crate) const NO_FUNCTION: u8 = 3;
+pub(crate) const OTHER_TYPES: u8 = 4;
 
 /// The answer that a host function's result is.
 pub(crate) fn encode_answer(codec: Codec, value: &impl Serialize) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! What fuzzers feed with bytes that an attacker chose. Nothing here may panic, or allocate more than it was
 //! given in proportion.
 
+use std::any::type_name;
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use stockade_wire::module_info::{FunctionKind, ModuleInfo, Number};
 
 use crate::functions::Functions;
-use crate::{Bytes, Codec, artifact, codec};
+use crate::{Bytes, Codec, artifact, codec, signature};
 
 /// A result type with everything in it that serde knows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +51,24 @@ pub fn reply(bytes: &[u8]) {
     as_type::<serde_json::Value>(bytes);
 }
 
+/// A request to a function of the host's.
+pub fn request(bytes: &[u8]) {
+    fn to<A: DeserializeOwned, R>(bytes: &[u8]) {
+        let Ok(typed) = codec::types_of(bytes) else {
+            return;
+        };
+        if let Some([args, result]) = typed.types {
+            let (ours, returned) = (type_name::<A>(), type_name::<R>());
+            black_box(signature::differs(ours, args, returned, result));
+        }
+        let _ = black_box(codec::decode_request::<A>(bytes, typed.len));
+    }
+    to::<(), ()>(bytes);
+    to::<(u32, String), Option<u64>>(bytes);
+    to::<(Bytes,), Result<Bytes, String>>(bytes);
+    to::<(Anything, Vec<Vec<u64>>), HashMap<String, (u8, char)>>(bytes);
+}
+
 /// A file of the cache.
 pub fn artifact(bytes: &[u8]) {
     artifact::fuzzed(bytes);
@@ -88,6 +107,7 @@ mod tests {
     #[test]
     fn the_corpora_do_no_harm() {
         replay("reply", super::reply);
+        replay("request", super::request);
         replay("artifact", super::artifact);
         replay("description", super::description);
     }

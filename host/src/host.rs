@@ -395,8 +395,9 @@ impl HostBuilder {
     /// function that panics ends the call with [`Error::HostFunction`]. A result of the function's own is handed
     /// to the guest like any other value.
     ///
-    /// The arguments are a hostile guest's: check them as you would a stranger's request. Their types and the
-    /// result's must be those that the guest names in its `host_call`: here nothing compares them.
+    /// The arguments are a hostile guest's: check them as you would a stranger's request. Where the guest names
+    /// other types in its `host_call`, as far as both sides' are known, it is told so and the function does not
+    /// run; but a guest may name none, or lie, and then what it sends is decoded as the function's arguments.
     pub fn function<A, F>(mut self, name: impl Into<String>, function: F) -> Self
     where
         F: HostFunction<A>,

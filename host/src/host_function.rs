@@ -3,6 +3,7 @@
 //! A guest's request is hostile: it is decoded within bounds, in the task that runs the function, so that a
 //! decoder of the application's that panics fails that call alone.
 
+use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, codec};
+use crate::{Error, codec, signature};
 
 /// An async function that guests may call: `Fn(A, B, ..) -> impl Future`, with owned arguments that serde can
 /// decode and a result that it can encode. `A` is the tuple of its arguments.
@@ -27,6 +28,10 @@ pub trait HostFunction<A>: sealed::Sealed<A> + Send + Sync + 'static {
     /// Runs the function on decoded arguments.
     #[doc(hidden)]
     fn call(&self, args: A) -> impl Future<Output = impl Serialize> + Send;
+
+    /// The compiler's name for the type of its result.
+    #[doc(hidden)]
+    fn result_type() -> &'static str;
 }
 
 mod sealed {
@@ -43,6 +48,10 @@ macro_rules! host_function {
         {
             fn call(&self, ($($arg,)*): ($($ty,)*)) -> impl Future<Output = impl Serialize> + Send {
                 self($($arg),*)
+            }
+
+            fn result_type() -> &'static str {
+                type_name::<Fut::Output>()
             }
         }
     };
@@ -61,26 +70,36 @@ host_function!(A0 a0, A1 a1, A2 a2, A3 a3, A4 a4, A5 a5, A6 a6, A7 a7);
 /// The answer to a request, once the function has run.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
 
-type Erased = Arc<dyn Fn(Vec<u8>) -> Answering + Send + Sync>;
+/// Takes a request, and how many bytes of it are names of types.
+type Erased = Arc<dyn Fn(Vec<u8>, usize) -> Answering + Send + Sync>;
+
+/// One function, and the compiler's names for its types.
+#[derive(Clone)]
+struct Entry {
+    run: Erased,
+    args: &'static str,
+    result: &'static str,
+}
 
 /// The functions of one host, by name.
 #[derive(Clone, Default)]
 pub(crate) struct HostFunctions {
-    by_name: HashMap<String, Erased>,
+    by_name: HashMap<String, Entry>,
     /// A name that was given twice.
     twice: Option<String>,
 }
 
 impl HostFunctions {
-    pub(crate) fn add<A>(&mut self, name: String, function: impl HostFunction<A>)
+    pub(crate) fn add<A, F>(&mut self, name: String, function: F)
     where
         A: DeserializeOwned + Send + 'static,
+        F: HostFunction<A>,
     {
         let function = Arc::new(function);
-        let erased: Erased = Arc::new(move |request| {
+        let run: Erased = Arc::new(move |request, types_len| {
             let function = Arc::clone(&function);
             Box::pin(async move {
-                match codec::decode_request::<A>(&request) {
+                match codec::decode_request::<A>(&request, types_len) {
                     Ok((codec, args)) => {
                         drop(request);
                         codec::encode_answer(codec, &function.call(args).await)
@@ -89,7 +108,12 @@ impl HostFunctions {
                 }
             })
         });
-        if self.by_name.insert(name.clone(), erased).is_some() {
+        let entry = Entry {
+            run,
+            args: type_name::<A>(),
+            result: F::result_type(),
+        };
+        if self.by_name.insert(name.clone(), entry).is_some() {
             self.twice = Some(name);
         }
     }
@@ -109,13 +133,27 @@ impl HostFunctions {
         Ok(())
     }
 
-    /// What answers a request to the function of this name, if there is one.
-    pub(crate) fn answering(&self, name: &str, request: &[u8]) -> Option<Answering> {
-        Some(self.by_name.get(name)?(request.to_vec()))
+    /// What answers a request to the function of this name, or the answer that refuses it.
+    pub(crate) fn answering(&self, name: &str, request: &[u8]) -> Result<Answering, Vec<u8>> {
+        let Some(entry) = self.by_name.get(name) else {
+            return Err(self.nobody(name));
+        };
+        let typed = codec::types_of(request)
+            .map_err(|reason| codec::refusal(codec::NOT_UNDERSTOOD, &reason))?;
+        if let Some([args, result]) = typed.types
+            && signature::differs(entry.args, args, entry.result, result)
+        {
+            let reason = format!(
+                "the host's `{name}` is {} -> {}, and was called as {args} -> {result}",
+                entry.args, entry.result
+            );
+            return Err(codec::refusal(codec::OTHER_TYPES, &reason));
+        }
+        Ok((entry.run)(request.to_vec(), typed.len))
     }
 
     /// The answer to a request that no function serves.
-    pub(crate) fn nobody(&self, name: &str) -> Vec<u8> {
+    fn nobody(&self, name: &str) -> Vec<u8> {
         let mut names: Vec<_> = self
             .by_name
             .keys()

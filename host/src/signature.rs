@@ -59,6 +59,15 @@ pub(crate) fn clash_of_args(function: &FunctionInfo, args: &str) -> Option<(Stri
     clash(function, args, unknown).map(|(expected, _)| (expected, args.to_owned()))
 }
 
+/// Whether a guest's types, as its compiler names them, are definitely not those of a function of the host's.
+pub(crate) fn differs(args: &str, guests_args: &str, result: &str, guests_result: &str) -> bool {
+    /// The names come from a hostile guest, and are read in the poll of its caller.
+    const COMPARED_MAX: usize = 1024;
+    let differ =
+        |ours, theirs: &str| theirs.len() <= COMPARED_MAX && differ(&parse(ours), &parse(theirs));
+    differ(args, guests_args) || differ(result, guests_result)
+}
+
 /// A function as a person would write it.
 pub(crate) fn describe(function: &FunctionInfo) -> String {
     let (params, returns) = match &function.kind {

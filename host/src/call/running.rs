@@ -408,13 +408,15 @@ where
             in_flight.answer(place, &refusal, None);
             return Ok(None);
         };
-        let (Some(answering), Some(runtime)) = (
-            functions.answering(name, request),
-            pool.config.runtime.as_ref(),
-        ) else {
-            in_flight.answer(place, &functions.nobody(name), None);
-            return Ok(None);
+        let answering = match functions.answering(name, request) {
+            Ok(answering) => answering,
+            Err(refusal) => {
+                in_flight.answer(place, &refusal, None);
+                return Ok(None);
+            }
         };
+        let runtime = pool.config.runtime.as_ref();
+        let runtime = runtime.expect("no host with functions is built without a runtime");
         let limiter = self.chosen.limiter().unwrap_or(&pool.config.limiter);
         // Given back now, so that what the function calls can have it.
         drop(in_flight.worker().lend_permit(in_flight.id()));

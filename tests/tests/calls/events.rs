@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use stockade::{
     Bytes, Cause, Codec, Error, Host, HostBuilder, Items, Limiter, Limits, Module, OnDrop, Phase,
     State, WorkerState,
@@ -431,24 +432,58 @@ async fn a_host_function_that_does_not_exist_is_an_error_that_names_those_that_d
 }
 
 #[tokio::test]
-async fn arguments_and_results_of_another_type_are_told_to_the_guest() {
-    let host = with_functions(probe()).build().await.unwrap();
+async fn a_host_function_of_other_types_does_not_run_and_both_are_told_to_the_guest() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let (short, signed) = (Arc::clone(&runs), Arc::clone(&runs));
+    let host = probe()
+        .function("short", move |_: String| {
+            short.fetch_add(1, Ordering::SeqCst);
+            async { 1u32 }
+        })
+        .function("signed", move |_: i64| {
+            signed.fetch_add(1, Ordering::SeqCst);
+            async { String::new() }
+        })
+        .build()
+        .await
+        .unwrap();
+    for (name, ours) in [
+        ("short", "(alloc::string::String,) -> u32"),
+        ("signed", "(i64,) -> alloc::string::String"),
+    ] {
+        let told: Result<String, String> =
+            host.run_sync("call_host_with", (name, "x")).await.unwrap();
+        assert_eq!(
+            told.unwrap_err(),
+            format!(
+                "the host's `{name}` is {ours}, and was called as (&str,) -> alloc::string::String"
+            )
+        );
+    }
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn arguments_and_results_that_do_not_decode_are_told_to_the_guest() {
+    /// Of a type that nobody else knows.
+    #[derive(Serialize, Deserialize)]
+    struct Own(u64);
+    let host = probe()
+        .function("takes", async |_: Own| String::new())
+        .function("gives", async |_: String| Own(u64::MAX))
+        .build()
+        .await
+        .unwrap();
     let ask = async |name: &str, text: &str| {
         host.run_sync::<_, _, Result<String, String>>("call_host_with", (name, text))
             .await
             .unwrap()
     };
     // "abc" is a length and three letters: too much for a number.
-    let error = ask("double", "abc").await.unwrap_err();
+    let error = ask("takes", "abc").await.unwrap_err();
     assert!(error.starts_with("args: "), "{error}");
-    let host = with_functions(probe())
-        .function("bad", async |_: String| u64::MAX)
-        .build()
-        .await
-        .unwrap();
-    let error: Result<String, String> =
-        host.run_sync("call_host_with", ("bad", "x")).await.unwrap();
-    assert!(error.unwrap_err().starts_with("result: "));
+    let error = ask("gives", "abc").await.unwrap_err();
+    assert!(error.starts_with("result: "), "{error}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod files;
 mod followed;
 mod foreign;
 mod forms;
+mod host_requests;
 mod init;
 mod languages;
 mod limits;
