@@ -106,8 +106,7 @@ pub fn host_call<A: Serialize, R: DeserializeOwned>(
     let codec = request::current_codec();
     let mut encoded = vec![codec.byte() | WITH_TYPES];
     for name in [type_name::<A>(), type_name::<R>()] {
-        // The host compares no type with a longer name.
-        let name = u16::try_from(name.len()).map_or("", |_| name);
+        let name = if name.len() <= COMPARED_MAX { name } else { "" };
         encoded.extend_from_slice(&(name.len() as u16).to_le_bytes());
         encoded.extend_from_slice(name.as_bytes());
     }
@@ -178,6 +177,9 @@ impl fmt::Display for HostCallError {
 }
 
 impl std::error::Error for HostCallError {}
+
+/// The host compares no type with a longer name.
+const COMPARED_MAX: usize = 1024;
 
 /// In the first byte of a request to the host: the names of the types of arguments and result come first.
 const WITH_TYPES: u8 = 0x80;

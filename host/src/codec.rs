@@ -84,56 +84,45 @@ pub(crate) fn decode<R: DeserializeOwned>(
     }
 }
 
-/// What a guest says of the types of a request to a host function, if it does, and where its arguments are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Typed<'a> {
-    /// The names of the types of the arguments' tuple and of the result.
+/// What a guest asks of a function of the host's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) codec: Codec,
+    /// The guest's names for the types of the arguments' tuple and of the result, if it gives any.
     pub(crate) types: Option<[&'a str; 2]>,
-    /// How many bytes those take, behind the codec byte.
-    pub(crate) len: usize,
+    /// Encoded.
+    pub(crate) args: &'a [u8],
 }
 
 /// In the first byte of a guest's request: names of types come first.
 const WITH_TYPES: u8 = 0x80;
 
-/// Reads the types that a guest names in a request to a host function.
-pub(crate) fn types_of(request: &[u8]) -> Result<Typed<'_>, String> {
-    let Some((&first, named)) = request.split_first() else {
-        return Err("the request is empty".to_owned());
-    };
-    if first & WITH_TYPES == 0 {
-        return Ok(Typed {
-            types: None,
-            len: 0,
-        });
+impl<'a> Request<'a> {
+    pub(crate) fn read(request: &'a [u8]) -> Result<Self, String> {
+        let (first, mut rest) = request.split_first().ok_or("the request is empty")?;
+        let codec = match first & !WITH_TYPES {
+            0 => Codec::Bincode,
+            1 => Codec::Json,
+            other => return Err(format!("the request is in the unknown codec {other}")),
+        };
+        let mut name = || {
+            let (len, behind) = rest.split_first_chunk::<2>()?;
+            let name;
+            (name, rest) = behind.split_at_checked(u16::from_le_bytes(*len).into())?;
+            std::str::from_utf8(name).ok()
+        };
+        let types = if first & WITH_TYPES == 0 {
+            None
+        } else {
+            let types = name().and_then(|args| Some([args, name()?]));
+            Some(types.ok_or("the names of the request's types are damaged")?)
+        };
+        Ok(Self {
+            codec,
+            types,
+            args: rest,
+        })
     }
-    let mut rest = named;
-    let mut name = || {
-        let (len, behind) = rest.split_first_chunk::<2>()?;
-        let name;
-        (name, rest) = behind.split_at_checked(u16::from_le_bytes(*len).into())?;
-        std::str::from_utf8(name).ok()
-    };
-    let types = (|| Some([name()?, name()?]))();
-    let types = types.ok_or("the names of the request's types are damaged")?;
-    Ok(Typed {
-        types: Some(types),
-        len: named.len() - rest.len(),
-    })
-}
-
-/// Reads what a guest asks of a host function: a codec byte, types of this length, and the encoded tuple of arguments.
-pub(crate) fn decode_request<A: DeserializeOwned>(
-    request: &[u8],
-    types_len: usize,
-) -> Result<(Codec, A), String> {
-    let (first, args) = (request[0] & !WITH_TYPES, &request[1 + types_len..]);
-    let codec = match first {
-        0 => Codec::Bincode,
-        1 => Codec::Json,
-        other => return Err(format!("the request is in the unknown codec {other}")),
-    };
-    Ok((codec, decode_value(codec, args)?))
 }
 
 /// Status bytes of the answer to a guest's request, as those of a guest's reply.

@@ -54,14 +54,14 @@ pub fn reply(bytes: &[u8]) {
 /// A request to a function of the host's.
 pub fn request(bytes: &[u8]) {
     fn to<A: DeserializeOwned, R>(bytes: &[u8]) {
-        let Ok(typed) = codec::types_of(bytes) else {
+        let Ok(request) = codec::Request::read(bytes) else {
             return;
         };
-        if let Some([args, result]) = typed.types {
-            let (ours, returned) = (type_name::<A>(), type_name::<R>());
-            black_box(signature::differs(ours, args, returned, result));
+        if let Some([args, result]) = request.types {
+            let ours = (type_name::<A>(), type_name::<R>());
+            black_box(signature::differs(ours, (args, result)));
         }
-        let _ = black_box(codec::decode_request::<A>(bytes, typed.len));
+        let _ = black_box(codec::decode_value::<A>(request.codec, request.args));
     }
     to::<(), ()>(bytes);
     to::<(u32, String), Option<u64>>(bytes);

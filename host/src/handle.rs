@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tracing::Instrument;
+use tracing::Span;
 
 use crate::call::Running;
 use crate::hold::Hold;
@@ -91,6 +91,8 @@ struct Task<A, R> {
     running: Option<Running<A, R>>,
     signal: Arc<Signal>,
     result: Option<oneshot::Sender<Result<R, Error>>>,
+    /// Last, so that a subscriber that panics loses no call.
+    span: Span,
 }
 
 impl<A, R> Future for Task<A, R>
@@ -101,6 +103,19 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let span = std::mem::replace(&mut self.span, Span::none());
+        let polled = span.in_scope(|| self.poll_in_span(cx));
+        self.span = span;
+        polled
+    }
+}
+
+impl<A, R> Task<A, R>
+where
+    A: Serialize + Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+{
+    fn poll_in_span(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let new = Some(cx.waker().clone());
         let waker = &self.signal.waker;
         // Dropped after the lock: a waker is the application's code.
@@ -148,8 +163,8 @@ where
         running: Some(running),
         signal: Arc::clone(&signal),
         result: Some(sender),
+        span: Span::current(),
     };
-    let task = task.in_current_span();
     match runtime {
         Some(runtime) => drop(runtime.spawn(task)),
         // Without a thread the task is dropped, and the handle says that it was cancelled.

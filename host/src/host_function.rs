@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, codec, signature};
+use crate::{Codec, Error, codec, signature};
 
 /// An async function that guests may call: `Fn(A, B, ..) -> impl Future`, with owned arguments that serde can
 /// decode and a result that it can encode. `A` is the tuple of its arguments.
@@ -70,8 +70,8 @@ host_function!(A0 a0, A1 a1, A2 a2, A3 a3, A4 a4, A5 a5, A6 a6, A7 a7);
 /// The answer to a request, once the function has run.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Vec<u8>> + Send>>;
 
-/// Takes a request, and how many bytes of it are names of types.
-type Erased = Arc<dyn Fn(Vec<u8>, usize) -> Answering + Send + Sync>;
+/// Takes encoded arguments.
+type Erased = Arc<dyn Fn(Codec, Vec<u8>) -> Answering + Send + Sync>;
 
 /// One function, and the compiler's names for its types.
 #[derive(Clone)]
@@ -96,12 +96,12 @@ impl HostFunctions {
         F: HostFunction<A>,
     {
         let function = Arc::new(function);
-        let run: Erased = Arc::new(move |request, types_len| {
+        let run: Erased = Arc::new(move |codec, encoded| {
             let function = Arc::clone(&function);
             Box::pin(async move {
-                match codec::decode_request::<A>(&request, types_len) {
-                    Ok((codec, args)) => {
-                        drop(request);
+                match codec::decode_value::<A>(codec, &encoded) {
+                    Ok(args) => {
+                        drop(encoded);
                         codec::encode_answer(codec, &function.call(args).await)
                     }
                     Err(reason) => codec::refusal(codec::NOT_UNDERSTOOD, &reason),
@@ -138,18 +138,21 @@ impl HostFunctions {
         let Some(entry) = self.by_name.get(name) else {
             return Err(self.nobody(name));
         };
-        let typed = codec::types_of(request)
+        let request = codec::Request::read(request)
             .map_err(|reason| codec::refusal(codec::NOT_UNDERSTOOD, &reason))?;
-        if let Some([args, result]) = typed.types
-            && signature::differs(entry.args, args, entry.result, result)
+        if let Some([args, result]) = request.types
+            && signature::differs((entry.args, entry.result), (args, result))
         {
             let reason = format!(
-                "the host's `{name}` is {} -> {}, and was called as {args} -> {result}",
-                entry.args, entry.result
+                "the host's `{name}` is {} -> {}, and was called as {} -> {}",
+                entry.args,
+                entry.result,
+                beginning(args),
+                beginning(result)
             );
             return Err(codec::refusal(codec::OTHER_TYPES, &reason));
         }
-        Ok((entry.run)(request.to_vec(), typed.len))
+        Ok((entry.run)(request.codec, request.args.to_vec()))
     }
 
     /// The answer to a request that no function serves.
@@ -166,9 +169,15 @@ impl HostFunctions {
         };
         codec::refusal(
             codec::NO_FUNCTION,
-            &format!("no host function `{name}`: {offered}"),
+            &format!("no host function `{}`: {offered}", beginning(name)),
         )
     }
+}
+
+/// As much of a guest's word as it is told again.
+fn beginning(text: &str) -> &str {
+    const SHOWN_MAX: usize = 1024;
+    &text[..text.floor_char_boundary(SHOWN_MAX)]
 }
 
 impl fmt::Debug for HostFunctions {

@@ -122,6 +122,7 @@ mod host;
 mod host_function;
 mod inspection;
 mod items;
+mod later;
 mod limiter;
 mod limits;
 mod map;

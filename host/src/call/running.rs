@@ -404,7 +404,7 @@ where
         };
         let functions = &pool.config.host_functions;
         let Some((name, request)) = split_host_call(&request) else {
-            let refusal = codec::refusal(codec::NO_FUNCTION, "the name is not UTF-8");
+            let refusal = codec::refusal(codec::NO_FUNCTION, "its name is not UTF-8");
             in_flight.answer(place, &refusal, None);
             return Ok(None);
         };
@@ -457,7 +457,6 @@ where
                 answer.bytes.len()
             );
             answer.bytes = codec::refusal(codec::NOT_ENCODABLE, &reason);
-            answer.bytes.truncate(limit);
         }
         if let Step::InFlight(in_flight) = &mut self.step {
             in_flight.answer(answer.place, &answer.bytes, Some(answer.permit));

@@ -1,6 +1,6 @@
 //! A call that a worker has, as its caller holds it.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -13,8 +13,9 @@ use stockade_wire::slot::{Disbelief, INLINE_REPLY, Output};
 use super::worker::{After, Found};
 use super::{Event, Pool, Tally, Worker};
 use crate::error::Exit;
+use crate::later::CallerSpan;
 use crate::limiter::Permit;
-use crate::output::{CallerSpan, Written};
+use crate::output::Written;
 use crate::spin;
 
 /// A published call. Dropping it stops the call.
@@ -244,7 +245,7 @@ impl InFlight {
             _ => self.worker.clone(),
         };
         let left = after.finish(pool, free);
-        drop(left.span.into_span());
+        left.span.end();
         let Some(written) = left.written else {
             return;
         };
@@ -259,7 +260,7 @@ impl InFlight {
         }
     }
 
-    /// What the guest writes when its caller does not look is reported where the caller is now.
+    /// What the guest writes when its caller does not look is reported where the caller was last in a span.
     fn leave_span(&self) {
         let span = CallerSpan::current();
         if !span.is_none() {
@@ -308,8 +309,9 @@ impl Drop for InFlight {
             && let Some(worker) = &self.worker
         {
             // The application's subscriber may panic, and the call is stopped all the same.
-            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.leave_span()));
-            worker.abandon(self.id);
+            let span = catch_unwind(CallerSpan::current).unwrap_or_default();
+            let old = worker.abandon(self.id, span);
+            let _ = catch_unwind(AssertUnwindSafe(|| old.end()));
         }
     }
 }

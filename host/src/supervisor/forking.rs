@@ -16,6 +16,7 @@ use super::{Loop, Watch};
 use crate::Error;
 use crate::clock;
 use crate::error::Shown;
+use crate::later::later;
 use crate::pool::{Pool, Prepared, StartError, StartFor, Worker};
 use crate::process::{ForkServer, Heard, Process, Unadopted};
 
@@ -455,14 +456,17 @@ impl Loop {
             said => format!("; it said: {said}"),
         };
         let pid = server.pid;
-        tracing::warn!(
-            target: "stockade",
-            pid,
-            how = %Shown(&how),
-            said = %Shown(said.trim_start_matches("; ")),
-            "a fork server died; its workers serve on"
-        );
-        self.count_death(place, &format!("{how}{said}"));
+        let died = format!("{how}{said}");
+        later(died.len(), move || {
+            tracing::warn!(
+                target: "stockade",
+                pid,
+                how = %Shown(&how),
+                said = %Shown(said.trim_start_matches("; ")),
+                "a fork server died; its workers serve on"
+            );
+        });
+        self.count_death(place, &died);
     }
 
     /// The current order has cost a process.
@@ -483,7 +487,10 @@ impl Loop {
 
     fn disbelieve(&mut self, place: usize, lie: &str) {
         if let Some(server) = self.end_server(place) {
-            tracing::warn!(target: "stockade", pid = server.pid, lie, "a fork server is not believed and was killed");
+            let (pid, lie) = (server.pid, lie.to_owned());
+            later(lie.len(), move || {
+                tracing::warn!(target: "stockade", pid, lie, "a fork server is not believed and was killed");
+            });
         }
         self.fail_current(
             place,

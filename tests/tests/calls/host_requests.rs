@@ -1,6 +1,6 @@
 //! What guests in any language may send to a function of the host's, by the bytes.
 
-use stockade::{Bytes, Module};
+use stockade::{Bytes, Limits, Module};
 use stockade_tests::host_of;
 
 /// Hands the bytes that it is called with to the host's `next`, and gives back what the host answers. Both are
@@ -95,5 +95,39 @@ async fn a_request_to_the_host_is_read_as_the_abi_says() {
         assert_eq!(answer[0], 1, "{request:?}: {answer:?}");
         let told = String::from_utf8_lossy(&answer[1..]);
         assert!(told.contains(why), "{request:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_longer_than_a_payload_is_cut() {
+    // What it asks is refused in more words than fit: it has other types, or nobody has heard of the function.
+    let wat = r#"(module
+        (import "stockade" "call" (func $call (param i32 i32 i32 i32) (result i64)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "next\80\06\00(i32,)\03\00u32\07")
+        (func (export "stockade_alloc") (param i32) (result i32) (i32.const 1024))
+        (func $ask (param $name_len i32) (param $len i32) (result i32)
+            (local $answer i64)
+            (local.set $answer
+                (call $call (i32.const 0) (local.get $name_len) (i32.const 4) (local.get $len)))
+            (i32.add
+                (i32.mul (i32.load8_u (i32.const 1024)) (i32.const 1000))
+                (i32.wrap_i64 (local.get $answer))))
+        (func (export "typed") (result i32) (call $ask (i32.const 4) (i32.const 15)))
+        (func (export "unknown") (result i32) (call $ask (i32.const 60) (i32.const 0))))"#;
+    let limits = Limits {
+        payload_bytes: 64,
+        ..Limits::default()
+    };
+    let host = host_of(Module::from_wat(wat))
+        .function("next", async |n: u32| n + 1)
+        .limits(limits)
+        .build()
+        .await
+        .unwrap();
+    // The status, and the length.
+    for (export, status) in [("typed", 4), ("unknown", 3)] {
+        let answer: i32 = host.run_sync(export, ()).await.unwrap();
+        assert_eq!(answer, status * 1000 + 64, "{export}");
     }
 }

@@ -7,8 +7,8 @@ use stockade_wire::slot::Listens;
 use stockade_wire::sys::cpu;
 
 use crate::clock;
+use crate::later::CallerSpan;
 use crate::limiter::Permit;
-use crate::output::CallerSpan;
 use crate::spin::Running;
 
 /// What one call may use, and what its caller wants.

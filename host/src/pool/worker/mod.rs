@@ -42,8 +42,8 @@ use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
 use crate::error::Exit;
+use crate::later::{CallerSpan, later};
 use crate::limiter::Permit;
-use crate::output::CallerSpan;
 use crate::process::Process;
 use crate::spin::{self, Running};
 use crate::stats::{WorkerState, WorkerStats};
@@ -116,6 +116,16 @@ struct Record {
     listens: Listens,
     /// When to give back pages, and from where on.
     release_pages: Option<(Instant, usize)>,
+}
+
+impl Record {
+    /// What was there, or this, when the call is over.
+    fn replace_span(&mut self, id: u64, span: CallerSpan) -> CallerSpan {
+        match &mut self.call {
+            Some(call) if self.machine.is_running(id) => std::mem::replace(&mut call.span, span),
+            _ => span,
+        }
+    }
 }
 
 /// What a worker has before it has a process.
@@ -391,16 +401,10 @@ impl Worker {
         found
     }
 
-    /// The caller of call `id` goes to sleep or away here.
+    /// The caller of call `id` goes to sleep here.
     pub(super) fn set_span(&self, id: u64, span: CallerSpan) {
-        let mut record = self.lock();
-        let is_running = record.machine.is_running(id);
-        let old = match &mut record.call {
-            Some(call) if is_running => std::mem::replace(&mut call.span, span),
-            _ => span,
-        };
-        drop(record);
-        drop(old.into_span());
+        let old = self.lock().replace_span(id, span);
+        old.end();
     }
 
     /// Gives a reply buffer back for the next call.
@@ -411,13 +415,18 @@ impl Worker {
         }
     }
 
-    /// The caller of call `id` is gone: stops the call, if it still runs.
-    pub(super) fn abandon(self: &Arc<Self>, id: u64) {
+    /// The caller of call `id` is gone, here: stops the call, if it still runs. Hands back the span that is to be
+    /// ended.
+    pub(super) fn abandon(self: &Arc<Self>, id: u64, span: CallerSpan) -> CallerSpan {
         let mut record = self.lock();
         record.settled.retain(|(of, _)| *of != id);
         if !record.machine.is_running(id) {
-            return;
+            return span;
         }
+        let old = match span.is_none() {
+            true => span,
+            false => record.replace_span(id, span),
+        };
         // Dropped when the lock is released: it is the application's code.
         let _waker = record.call.as_mut().and_then(|call| call.waker.take());
         let last = self.last_word(&record);
@@ -429,6 +438,7 @@ impl Worker {
             }
         };
         self.act(record, step, last.unwrap_or(LastWord::Nothing));
+        old
     }
 
     /// Kills the process; its call, if any, is cancelled.
@@ -481,13 +491,16 @@ impl Worker {
         let exit = self.process.reap();
         if exit == Some(Exit::Signal(Exit::SIGSYS)) {
             // Somebody should look: an innocent guest never does this.
-            tracing::warn!(
-                target: "stockade",
-                worker = self.id,
-                pid = self.pid(),
-                syscall = self.slot.forbidden(),
-                "a worker was killed for a forbidden system call; the number is its own word"
-            );
+            let (worker, pid, syscall) = (self.id, self.pid(), self.slot.forbidden());
+            later(0, move || {
+                tracing::warn!(
+                    target: "stockade",
+                    worker,
+                    pid,
+                    syscall,
+                    "a worker was killed for a forbidden system call; the number is its own word"
+                );
+            });
         }
         // What it said last says more than how it ended, and the kernel reports the two in any order.
         if self.lock().startup.is_pending() {

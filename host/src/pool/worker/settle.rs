@@ -15,7 +15,8 @@ use super::call::Remains;
 use super::{PAGES_WORTH_RELEASING, Pool, Record, Worker};
 use crate::clock;
 use crate::error::Exit;
-use crate::output::{self, CallerSpan, Late};
+use crate::later::CallerSpan;
+use crate::output::{self, Late};
 use crate::pool::in_flight::{Outcome, Payload};
 
 /// What was seen of the worker when a step was taken.
@@ -272,13 +273,14 @@ impl Worker {
         let left = after.finish(&pool, free);
         if let Some(written) = left.written {
             let Written { function, output } = *written;
-            output::deliver_later(Late {
+            let late = Late {
                 function: pool.functions.entry(function).name().to_owned(),
                 written: output,
                 span: left.span,
                 to: pool.config.wasi.output(),
                 worker: self.id,
-            });
+            };
+            late.deliver();
         }
     }
 }
