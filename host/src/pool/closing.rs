@@ -65,7 +65,7 @@ impl Pool {
         }
         state.idle.clear();
         state.retiring.clear();
-        state.retry = None;
+        (state.retry, state.refill) = (None, None);
         let mut wakers = std::mem::take(&mut state.to_wake_when_ready);
         let on_close: HashMap<u64, Waker> = std::mem::take(&mut state.to_wake_on_close);
         wakers.extend(on_close.into_values());

@@ -3,8 +3,13 @@
 //!
 //! It is none of the pool's workers until it takes a place: it gets no call, and is counted nowhere.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
 
+use stockade_wire::sys::fork;
+
+use super::locked::Locked;
 use super::{EndReason, Pool, StartFor, State, Worker};
 use crate::limits::WorkerType;
 
@@ -35,6 +40,11 @@ impl Spare {
             Self::None | Self::Ordered => None,
             Self::Starting(worker) | Self::Ready(worker) => Some(worker),
         }
+    }
+
+    /// The same, if it is ready; else it stays.
+    fn take_ready(&mut self) -> Option<Arc<Worker>> {
+        self.is_ready().then(|| self.take()).flatten()
     }
 
     /// It is dead, or will never be ready. `false` when it is another worker.
@@ -84,6 +94,7 @@ impl Pool {
         let mut state = self.lock();
         if state.spare.is(&worker) && !worker.is_dead() {
             state.spare = Spare::Ready(worker);
+            state.health.started();
         }
     }
 
@@ -100,13 +111,44 @@ impl Pool {
         self.lock().spare.forget(worker);
     }
 
+    /// The spare, for a call that would have a worker started for it. Waiting for the supervisor to hand it over
+    /// takes longer than the call.
+    pub(super) fn take_spare<'a>(&self, mut state: Locked<'a>) -> Result<Arc<Worker>, Locked<'a>> {
+        let may_start = self.owner == fork::generation()
+            && !state.closed
+            && !state.is_superseded()
+            && state.queue.waiting() == 0
+            && state.staying() + state.ordered < self.workers_max(&state);
+        let Some(worker) = may_start.then(|| state.spare.take_ready()).flatten() else {
+            return Err(state);
+        };
+        let later = Waker::from(Arc::new(Refill(Weak::clone(&self.myself))));
+        state.refill = Some(
+            self.supervisor
+                .wake_at(Instant::now() + REFILL_AFTER, later),
+        );
+        // If it died just now, the pool is told as of any other that had no call.
+        state.alive.push(Arc::clone(&worker));
+        self.ends.count_start();
+        drop(state);
+        worker.takes_place();
+        Ok(worker)
+    }
+
+    /// A call has taken the spare: another one is made.
+    fn refill_spare(&self) {
+        if self.orders_spare() {
+            self.supervisor.spawn_worker(&self.myself, StartFor::Spare);
+        }
+    }
+
     /// Gives the spare the place of a worker that was ordered.
     pub(crate) fn takes_spare(&self) -> bool {
         let mut state = self.lock();
-        if state.closed || !state.spare.is_ready() {
+        if state.closed {
             return false;
         }
-        let Some(worker) = state.spare.take() else {
+        let Some(worker) = state.spare.take_ready() else {
             return false;
         };
         // If it died just now, the pool is told as of any other that had no call.
@@ -168,5 +210,20 @@ impl State {
             closing.spare += 1;
         }
         spare
+    }
+}
+
+/// When the next spare is made: the call that took the last one is over by then, if it is short. Until then both would
+/// want the same CPUs.
+const REFILL_AFTER: Duration = Duration::from_millis(2);
+
+/// Makes the next spare.
+struct Refill(Weak<Pool>);
+
+impl Wake for Refill {
+    fn wake(self: Arc<Self>) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.refill_spare();
+        }
     }
 }
