@@ -42,7 +42,7 @@ impl fmt::Display for Runner {
 pub(crate) enum Table {
     /// Each wall alone, and all of them.
     Walls,
-    /// What is admitted to some processes and not to others.
+    /// Processes of other kinds, to some of which more is admitted.
     Roles,
 }
 

@@ -145,3 +145,21 @@ pub fn seal_compiler(host: u32, artifact: BorrowedFd<'_>) -> Result<(), String> 
         .and_then(Sealing::finish)
         .map_err(|breach| breach.to_string())
 }
+
+/// After [`begin`]: gives up what a process gives up that runs a module's initialisation, up to the moment in which that
+/// runs.
+///
+/// # Errors
+/// When a wall cannot be built.
+pub fn seal_initializer(host: u32, dump: BorrowedFd<'_>) -> Result<(), String> {
+    ready_to_run()?;
+    let assignment = Assignment {
+        role: Role::Init,
+        host,
+    };
+    let sealing = Sealing::initializer(assignment, LIMITS, dump, 1 << 20, Landlock::Required);
+    wasmtime::Engine::tls_eager_initialize();
+    sealing
+        .and_then(Sealing::finish)
+        .map_err(|breach| breach.to_string())
+}

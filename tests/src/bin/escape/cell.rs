@@ -229,6 +229,7 @@ fn become_attacker(
     match column {
         Column::Worker
         | Column::Compiler
+        | Column::Initializer
         | Column::Granted
         | Column::ForkServer
         | Column::Forked => proof::begin(host),
@@ -261,6 +262,7 @@ fn become_attacker(
         Column::Only(wall) => wall.build(host, eventfd.as_fd())?,
         Column::Worker => proof::seal_worker(host, eventfd.as_fd())?,
         Column::Compiler => proof::seal_compiler(host, eventfd.as_fd())?,
+        Column::Initializer => proof::seal_initializer(host, eventfd.as_fd())?,
         Column::GrantedLandlock | Column::GrantedFilter | Column::Granted => {
             let [to_read, to_write] = more
                 .try_into()

@@ -15,6 +15,8 @@ pub(crate) enum Column {
     Worker,
     /// Everything that a compiler has.
     Compiler,
+    /// Everything that a process has which runs a module's initialisation.
+    Initializer,
     /// Only the Landlock of a worker with granted directories.
     GrantedLandlock,
     /// Only the filters of such a worker.
@@ -46,9 +48,10 @@ pub(crate) const WALLS: [Column; 15] = [
     Column::Compiler,
 ];
 
-/// What is admitted to some is attacked by its own calls.
-pub(crate) const ROLES: [Column; 6] = [
+/// Processes of other kinds. What is admitted to some is attacked by those calls.
+pub(crate) const ROLES: [Column; 7] = [
     Column::None,
+    Column::Initializer,
     Column::GrantedLandlock,
     Column::GrantedFilter,
     Column::Granted,
@@ -74,6 +77,7 @@ impl Column {
             Self::Only(Wall::SystemCallFilter) => "filter",
             Self::Worker => "worker",
             Self::Compiler => "compiler",
+            Self::Initializer => "initializer",
             Self::GrantedLandlock => "granted-landlock",
             Self::GrantedFilter => "granted-filter",
             Self::Granted => "granted",
@@ -89,6 +93,7 @@ impl Column {
             Self::Seals
                 | Self::Worker
                 | Self::Compiler
+                | Self::Initializer
                 | Self::Granted
                 | Self::ForkServer
                 | Self::Forked
