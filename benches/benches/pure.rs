@@ -200,6 +200,7 @@ fn messages(c: &mut Criterion) {
         table_elements: 10_000,
         stack_bytes: 1 << 20,
         idle_timeout: Some(Duration::from_secs(300)),
+        workers_max: 1,
         wasi: WasiSetup {
             args: vec!["guest".to_owned()],
             env: vec![("LANG".to_owned(), "C.UTF-8".to_owned())],

@@ -225,6 +225,7 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
             .idle_timeout
             .checked_mul(2)
             .and_then(|twice| twice.checked_add(HOST_SLACK)),
+        workers_max: config.workers as u64,
         wasi: config.wasi.setup(limits.file_bytes)?,
         seal: match config.hardening {
             Hardening::Default => Seal::Required,

@@ -4,6 +4,7 @@
 //! descriptors, memory) they observe in a process of their own: [`alone::alone`].
 
 pub mod alone;
+pub mod application;
 pub mod by_hand;
 pub mod census;
 pub mod guest;

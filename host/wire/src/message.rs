@@ -241,6 +241,8 @@ pub struct WorkerSetup {
     pub stack_bytes: u64,
     /// For how long it sleeps without a sign of its host before it ends; `None` is for ever.
     pub idle_timeout: Option<Duration>,
+    /// How many workers its host may have. A fork server's processes are limited by it.
+    pub workers_max: u64,
     /// What the guest finds when it asks for arguments, environment, time and randomness.
     pub wasi: WasiSetup,
     /// Whether to give up what it does not need.

@@ -51,7 +51,8 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
             let landlock = Landlock::of(told.seal);
-            let begun = seal::ForkServer::begin(assignment, serve::limits(&told), landlock);
+            let (limits, workers) = (serve::limits(&told), told.workers_max);
+            let begun = seal::ForkServer::begin(assignment, limits, workers, landlock);
             Some(begun.map_err(setup)?)
         }
     };

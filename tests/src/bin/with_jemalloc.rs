@@ -1,4 +1,4 @@
-//! A worker program on jemalloc, as many a server is.
+//! An application, and with it a worker program, on jemalloc, as many a server is.
 
 use std::process::ExitCode;
 
@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    stockade_worker::entry::main()
+    stockade_tests::application::main()
 }

@@ -698,6 +698,49 @@ async fn workers_that_have_no_call_for_long_end_with_the_spare_and_come_again() 
     }
 }
 
+/// The kernel's limit of processes for the user of one.
+fn processes_max(pid: u32) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max processes"));
+    line.unwrap().split_whitespace().nth(2).unwrap().to_owned()
+}
+
+/// What that means for one that forks without end is in the matrix of walls.
+#[tokio::test]
+async fn a_server_with_a_user_of_its_own_can_have_few_more_processes_than_its_host_needs() {
+    for workers in [1, 4] {
+        let (builder, _) = forks();
+        let host = builder.workers(workers).build().await.unwrap();
+        let limit = match stockade_tests::alone::is_root() {
+            // Each worker twice, as one may not be quite gone when the next one comes; a spare; and some.
+            true => (2 * (workers + 1) + 16).to_string(),
+            // They are counted together with all others of the user.
+            false => processes_max(std::process::id()),
+        };
+        assert_eq!(processes_max(server(&host)), limit);
+        assert_eq!(processes_max(host.stats().workers[0].pid), "0");
+    }
+}
+
+#[test]
+fn a_server_without_a_user_of_its_own_leaves_that_users_limit_alone() {
+    alone::alone_as_nobody(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            // The cache that tests share is another user's.
+            let (builder, _) = forks();
+            let host = builder.no_cache().build().await.unwrap();
+            let own = processes_max(std::process::id());
+            assert_eq!(processes_max(server(&host)), own);
+        });
+    });
+}
+
 #[tokio::test]
 async fn the_walls_of_a_forked_worker_are_read_from_the_kernel() {
     const SEEN: [Wall; 6] = [

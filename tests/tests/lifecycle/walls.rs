@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use stockade::{Bytes, Cause, Error, Exit, Hardening, Host, HostBuilder, Module, Wall, WallState};
-use stockade_tests::{Scratch, guest, host_of, traces};
+use stockade::{Cause, Error, Exit, Hardening, Host, HostBuilder, Module, Wall, WallState};
+use stockade_tests::{Scratch, application, guest, host_of, traces};
 
 use crate::hosts::{broken, hostile, outcome, probe};
 
@@ -191,31 +192,25 @@ async fn a_program_at_odds_with_the_seal_is_found_before_it_has_a_call() {
     }
 }
 
-/// Each makes system calls of its own. Under the seal they must be those that are allowed.
+const ALLOCATORS: [&str; 2] = [
+    env!("CARGO_BIN_EXE_with_jemalloc"),
+    env!("CARGO_BIN_EXE_with_mimalloc"),
+];
+
 #[tokio::test]
 async fn workers_on_other_allocators_live_under_the_seal() {
-    for program in [
-        env!("CARGO_BIN_EXE_with_jemalloc"),
-        env!("CARGO_BIN_EXE_with_mimalloc"),
-    ] {
-        let host = probe()
-            .0
-            .worker_program(program)
-            .no_cache()
-            .build()
-            .await
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        let sent = Bytes::from(vec![7; 3 << 20]);
-        for _ in 0..3 {
-            let echoed: Bytes = outcome(host.run_sync("echo", (sent.clone(),)))
-                .await
-                .unwrap();
-            assert!(echoed == sent, "{program}");
-        }
-        let failed = broken(outcome(host.run_sync::<_, _, ()>("panic_with", ("so it is",))).await);
-        assert!(matches!(failed.cause(), Cause::Panic { .. }), "{failed}");
-        let trapped = broken(outcome(host.run_sync::<_, _, u64>("overflow_stack", ())).await);
-        assert_eq!(*trapped.cause(), Cause::StackOverflow, "{program}");
-        assert_eq!(host.stats().worker_counts.died, 0, "{program}");
+    for program in ALLOCATORS {
+        let with = |builder: HostBuilder| builder.worker_program(program);
+        let used = outcome(application::use_workers(&with)).await;
+        used.unwrap_or_else(|error| panic!("{program}: {error}"));
+    }
+}
+
+#[test]
+fn an_application_on_another_allocator_is_its_own_worker() {
+    for program in ALLOCATORS {
+        let output = Command::new(program).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}");
     }
 }

@@ -1,4 +1,5 @@
-//! What escaped code can reach: the matrix of attacks and walls, in `as_root.txt` and `as_user.txt`.
+//! What escaped code can reach: the matrix of attacks and walls, in `as_root.txt` and `as_user.txt`, and that of
+//! processes of other kinds, in `roles_as_root.txt` and `roles_as_user.txt`.
 //!
 //! The program `escape` makes every attack; here is what must become of it. A wall that this machine does not
 //! have fails these tests, and so does a user who cannot become another one: run them as root, on Linux 6.12 or
@@ -10,7 +11,7 @@ mod threats;
 
 use std::collections::BTreeSet;
 
-use matrix::{Matrix, Runner};
+use matrix::{Matrix, Runner, Table};
 
 const NONE: &str = "none";
 const WORKED: &str = ".";
@@ -25,10 +26,18 @@ const NEEDS_ROOT: [&str; 5] = [
     "fanotify",
 ];
 
+/// Every matrix.
+fn all() -> impl Iterator<Item = (Table, Runner)> {
+    let tables = [Table::Walls, Table::Roles];
+    tables
+        .into_iter()
+        .flat_map(|table| Runner::ALL.map(|runner| (table, runner)))
+}
+
 #[test]
 fn without_walls_every_attack_succeeds() {
-    for runner in Runner::ALL {
-        let tried = Matrix::tried(runner);
+    for (table, runner) in all() {
+        let tried = Matrix::tried(table, runner);
         for attack in tried.attacks() {
             let alone = tried.cell(attack, NONE);
             let expected = match runner {
@@ -43,7 +52,7 @@ fn without_walls_every_attack_succeeds() {
 #[test]
 fn behind_all_walls_no_attack_succeeds() {
     for runner in Runner::ALL {
-        let tried = Matrix::tried(runner);
+        let tried = Matrix::tried(Table::Walls, runner);
         assert!(tried.attacks().count() >= 30);
         for attack in tried.attacks() {
             for everything in EVERYTHING {
@@ -54,10 +63,61 @@ fn behind_all_walls_no_attack_succeeds() {
     }
 }
 
+/// What processes may do to which something is admitted.
+const ADMITTED: [(&str, &[&str]); 4] = [
+    ("initializer", &[]),
+    // No wall of this kind can tell one path from another here: a guest that has escaped sees that a file exists, and
+    // its length, time and owner.
+    ("granted", &["see-outside", "see-link-outside"]),
+    (
+        "fork-server",
+        &[
+            // What it is there for.
+            "fork",
+            // The descriptors of workers come on its socket, in orders.
+            "receive-descriptor",
+            // What it hands over; to signal by it, or to take something, it may not.
+            "open-pidfd-of-host",
+            // Its workers' own, on itself.
+            "new-filter",
+            // It looks into /proc, and no wall of this kind can tell one path from another here, either.
+            "see-outside-by-older-call",
+            "see-link-outside",
+        ],
+    ),
+    ("forked", &[]),
+];
+
+/// The kernel counts the processes of a user, who has others where it is not the server's own.
+const ADMITTED_TO_USERS_FORK_SERVER: [&str; 1] = ["hundred-processes"];
+
+#[test]
+fn what_is_admitted_to_a_role_and_no_more_works_behind_its_walls() {
+    for runner in Runner::ALL {
+        let tried = Matrix::tried(Table::Roles, runner);
+        assert!(tried.attacks().count() >= 100);
+        for (role, admitted) in ADMITTED {
+            for attack in tried.attacks() {
+                let admitted = admitted.contains(&attack)
+                    || role == "fork-server"
+                        && runner == Runner::User
+                        && ADMITTED_TO_USERS_FORK_SERVER.contains(&attack);
+                let end = tried.cell(attack, role);
+                assert_eq!(
+                    end == WORKED,
+                    admitted,
+                    "{attack} in {role} {runner}: {end}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn each_wall_alone_holds_what_it_is_said_to_hold() {
-    for runner in Runner::ALL {
-        let (tried, expected) = (Matrix::tried(runner), Matrix::expected(runner));
+    for (table, runner) in all() {
+        let tried = Matrix::tried(table, runner);
+        let expected = Matrix::expected(table, runner);
         assert!(tried.attacks().eq(expected.attacks()), "other attacks");
         assert!(tried.walls().eq(expected.walls()), "other walls");
         let mut wrong = Vec::new();
@@ -76,9 +136,9 @@ fn each_wall_alone_holds_what_it_is_said_to_hold() {
 
 #[test]
 fn every_wall_alone_holds_something() {
-    for wall in Matrix::expected(Runner::Root).walls() {
+    for wall in Matrix::expected(Table::Walls, Runner::Root).walls() {
         let holds = |runner| {
-            let expected = Matrix::expected(runner);
+            let expected = Matrix::expected(Table::Walls, runner);
             let mut attacks = expected.attacks();
             attacks.any(|attack| {
                 expected.cell(attack, NONE) == WORKED && expected.cell(attack, wall) != WORKED
@@ -121,7 +181,7 @@ fn what_only_one_wall_holds_is_known() {
         .iter()
         .flat_map(|(wall, attacks)| attacks.iter().map(move |attack| (*attack, *wall)))
         .collect::<BTreeSet<_>>();
-    let expected = Runner::ALL.map(Matrix::expected);
+    let expected = Runner::ALL.map(|runner| Matrix::expected(Table::Walls, runner));
     let [root, user] = &expected;
     let held_by = |attack| {
         let walls = root.walls().filter(|wall| !EVERYTHING.contains(wall));

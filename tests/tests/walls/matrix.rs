@@ -37,6 +37,24 @@ impl fmt::Display for Runner {
     }
 }
 
+/// What is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Each wall alone, and all of them.
+    Walls,
+    /// Processes of other kinds, to some of which more is admitted.
+    Roles,
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Walls => "walls",
+            Self::Roles => "roles",
+        }
+    }
+}
+
 /// A table.
 #[derive(Debug)]
 pub(crate) struct Matrix {
@@ -46,20 +64,27 @@ pub(crate) struct Matrix {
 
 impl Matrix {
     /// What happens on this machine; every attack is made once.
-    pub(crate) fn tried(runner: Runner) -> &'static Self {
-        static ROOT: LazyLock<Matrix> = LazyLock::new(|| attack(Runner::Root));
-        static USER: LazyLock<Matrix> = LazyLock::new(|| attack(Runner::User));
-        match runner {
-            Runner::Root => &ROOT,
-            Runner::User => &USER,
-        }
+    pub(crate) fn tried(table: Table, runner: Runner) -> &'static Self {
+        static ALL: [[LazyLock<Matrix>; 2]; 2] = [
+            [
+                LazyLock::new(|| attack(Table::Walls, Runner::Root)),
+                LazyLock::new(|| attack(Table::Walls, Runner::User)),
+            ],
+            [
+                LazyLock::new(|| attack(Table::Roles, Runner::Root)),
+                LazyLock::new(|| attack(Table::Roles, Runner::User)),
+            ],
+        ];
+        &ALL[table as usize][runner as usize]
     }
 
     /// What must happen.
-    pub(crate) fn expected(runner: Runner) -> Self {
-        Self::read(match runner {
-            Runner::Root => include_str!("as_root.txt"),
-            Runner::User => include_str!("as_user.txt"),
+    pub(crate) fn expected(table: Table, runner: Runner) -> Self {
+        Self::read(match (table, runner) {
+            (Table::Walls, Runner::Root) => include_str!("as_root.txt"),
+            (Table::Walls, Runner::User) => include_str!("as_user.txt"),
+            (Table::Roles, Runner::Root) => include_str!("roles_as_root.txt"),
+            (Table::Roles, Runner::User) => include_str!("roles_as_user.txt"),
         })
     }
 
@@ -92,7 +117,7 @@ impl Matrix {
     }
 }
 
-fn attack(runner: Runner) -> Matrix {
+fn attack(table: Table, runner: Runner) -> Matrix {
     let scratch = Scratch::new();
     let (uid, dir) = (runner.uid(), scratch.path());
     let file = scratch.file("file", "for everybody");
@@ -108,7 +133,7 @@ fn attack(runner: Runner) -> Matrix {
     fs::copy("/usr/bin/test", &program).unwrap();
     allow(&program, 0o4755);
     let output = Command::new(env!("CARGO_BIN_EXE_escape"))
-        .arg("matrix")
+        .arg(table.name())
         .arg(dir)
         .env("STOCKADE_ESCAPE_SECRET", "of the host")
         .uid(uid)
@@ -118,7 +143,8 @@ fn attack(runner: Runner) -> Matrix {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{runner}: {}\n{said}",
+        "{} {runner}: {}\n{said}",
+        table.name(),
         output.status
     );
     Matrix::read(&String::from_utf8(output.stdout).unwrap())

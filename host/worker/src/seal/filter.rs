@@ -41,9 +41,7 @@ enum Check {
     Bits(u8, u32, u32),
     /// A 32-bit number, at least this one.
     AtLeast(u8, u32),
-    /// A null pointer.
-    Null(u8),
-    /// Any other pointer.
+    /// No null pointer.
     NotNull(u8),
 }
 
@@ -286,7 +284,6 @@ impl Check {
                 (argument, Dword, MaskedEq(mask.into()), bits.into())
             }
             Self::AtLeast(argument, least) => (argument, Dword, Ge, least.into()),
-            Self::Null(argument) => (argument, Qword, Eq, 0),
             Self::NotNull(argument) => (argument, Qword, Ne, 0),
         };
         SeccompCondition::new(argument, width, operator, value)
@@ -294,7 +291,6 @@ impl Check {
 }
 
 #[cfg(test)]
-#[path = "filter_probe.rs"]
 mod probe;
 
 #[cfg(test)]

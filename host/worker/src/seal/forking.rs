@@ -24,16 +24,17 @@ pub(crate) struct ForkServer {
 }
 
 impl ForkServer {
-    /// Begins to seal a fork server whose engine has been made.
+    /// Begins to seal a fork server whose engine has been made, and whose host may have so many workers.
     pub(crate) fn begin(
         assignment: Assignment,
         limits: InstanceLimits,
+        workers_max: u64,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
         const FILTER: &str = "system call filter";
         let loading = filter::compile(&filter::forking::loading()).or_breach(FILTER)?;
         let serving = filter::compile(&filter::forking::serving()).or_breach(FILTER)?;
-        let ceilings = limits::fork_server(limits.memory_bytes).or_breach("memory limit")?;
+        let mut ceilings = limits::fork_server(limits.memory_bytes).or_breach("memory limit")?;
         // A C library may prepare for these with calls that the filter forbids.
         let mut warm = [0; 1];
         crate::wasi::fill_from_system(&mut warm).or_breach("randomness")?;
@@ -45,6 +46,8 @@ impl ForkServer {
         // A change of user takes it.
         rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
             .or_breach("own page map")?;
+        // The processes of a user who has others are those others' business, too: the kernel counts them all.
+        ceilings.extend(identity::is_alone().then(|| limits::family(workers_max)));
         limits::apply(&ceilings).or_breach("resource limits")?;
         rustix::thread::set_no_new_privs(true).or_breach("no new privileges")?;
         landlock::restrict_to_proc(landlock)?;

@@ -34,7 +34,7 @@ pub(super) fn leave_root(owner: Option<(u32, u32)>) -> Result<()> {
         Err(Errno::PERM) => return Ok(()),
         done => done?,
     }
-    let own = UNUSED_UIDS + getpid().as_raw_nonzero().get() as u32;
+    let own = own_uid();
     let become_one = match owner {
         Some((uid, gid)) => become_user(uid, gid),
         None => become_user(own, own).or_else(|_| become_user(NOBODY, NOBODY)),
@@ -43,6 +43,18 @@ pub(super) fn leave_root(owner: Option<(u32, u32)>) -> Result<()> {
         Err(Errno::INVAL) => Ok(()),
         done => done,
     }
+}
+
+/// The number of a user that is this process alone, and what it forks.
+fn own_uid() -> u32 {
+    UNUSED_UIDS + getpid().as_raw_nonzero().get() as u32
+}
+
+/// Whether no other process has this one's user, but those that it forks.
+///
+/// Where processes have ids of their own, as in containers, two can come to the same number.
+pub(super) fn is_alone() -> bool {
+    geteuid().as_raw() == own_uid()
 }
 
 /// Becomes the user that another process is, as far as it may.

@@ -19,6 +19,12 @@ const COMPILER_BYTES: u64 = 4 << 30;
 /// A fork server's own are a dozen, and those of one worker half as many.
 const FORK_SERVER_DESCRIPTORS: u64 = 64;
 
+/// A fork server itself, and some that it may be wrong about.
+const FORK_SERVER_PROCESSES: u64 = 16;
+
+/// Workers that a host has ready besides those that it may have.
+const SPARES: u64 = 1;
+
 /// The longest artifact.
 pub(super) const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
 
@@ -57,6 +63,17 @@ pub(super) fn fork_server(memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
     ceilings.retain(|(resource, _)| *resource != Resource::Nproc);
     ceilings.push((Resource::Nofile, FORK_SERVER_DESCRIPTORS));
     Ok(ceilings)
+}
+
+/// The processes of a fork server whose user is nobody else's: the kernel counts by user, wherever its processes are.
+///
+/// A worker may still be dying, and wait to be reaped, when another one has its place.
+pub(super) fn family(workers: u64) -> Ceiling {
+    let at_once = workers.saturating_add(SPARES).saturating_mul(2);
+    (
+        Resource::Nproc,
+        at_once.saturating_add(FORK_SERVER_PROCESSES),
+    )
 }
 
 /// What a worker gives up that its fork server needs.

@@ -4,6 +4,9 @@
 //! With one wall alone no other one can hide its loss. Everything here calls what seals a process of ours, in
 //! the place where a worker would: nothing is built for the proof. No process of ours comes here.
 
+pub mod forks;
+pub mod granted;
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -100,6 +103,15 @@ fn worker_of(host: u32) -> Assignment {
     }
 }
 
+/// Sets Wasmtime up, as is done before anything is given up.
+fn ready_to_run() -> Result<(), String> {
+    let runtime = Runtime::new(StopBy::Epoch, LIMITS).map_err(|error| format!("{error:#}"))?;
+    signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
+    // Dropping it would unmap what a worker keeps.
+    std::mem::forget(runtime);
+    Ok(())
+}
+
 /// The first steps of a worker that `host` started. Descriptors from 3 on are closed. Ends the process when
 /// that fails.
 pub fn begin(host: u32) {
@@ -111,10 +123,7 @@ pub fn begin(host: u32) {
 /// # Errors
 /// When a wall cannot be built.
 pub fn seal_worker(host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
-    let runtime = Runtime::new(StopBy::Epoch, LIMITS).map_err(|error| format!("{error:#}"))?;
-    signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
-    // Dropping it would unmap what a worker keeps.
-    std::mem::forget(runtime);
+    ready_to_run()?;
     let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, None, Landlock::Required);
     wasmtime::Engine::tls_eager_initialize();
     sealing
@@ -133,6 +142,24 @@ pub fn seal_compiler(host: u32, artifact: BorrowedFd<'_>) -> Result<(), String> 
     };
     let time = Duration::from_secs(60);
     Sealing::compiler(assignment, time, artifact, Landlock::Required)
+        .and_then(Sealing::finish)
+        .map_err(|breach| breach.to_string())
+}
+
+/// After [`begin`]: gives up what a process gives up that runs a module's initialisation, up to the moment in which that
+/// runs.
+///
+/// # Errors
+/// When a wall cannot be built.
+pub fn seal_initializer(host: u32, dump: BorrowedFd<'_>) -> Result<(), String> {
+    ready_to_run()?;
+    let assignment = Assignment {
+        role: Role::Init,
+        host,
+    };
+    let sealing = Sealing::initializer(assignment, LIMITS, dump, 1 << 20, Landlock::Required);
+    wasmtime::Engine::tls_eager_initialize();
+    sealing
         .and_then(Sealing::finish)
         .map_err(|breach| breach.to_string())
 }

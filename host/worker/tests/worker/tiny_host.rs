@@ -204,6 +204,7 @@ impl Worker {
             table_elements: options.table_elements,
             stack_bytes: 512 << 10,
             idle_timeout: options.idle_timeout,
+            workers_max: 1,
             wasi: options.wasi.clone(),
             seal: options.seal,
         };

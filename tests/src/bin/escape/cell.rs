@@ -7,13 +7,15 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::packet;
-use stockade_worker::proof::{self, Wall};
+use stockade_worker::proof::granted::Granted;
+use stockade_worker::proof::{self, Wall, forks};
 
 use crate::attacks::{Attack, Field};
 use crate::call;
 use crate::column::Column;
-use crate::outcome::{Errno, NOT_SEALED, Outcome};
+use crate::outcome::{self, Errno, NOT_SEALED, Outcome};
 use crate::stage::{Stage, Targets};
 
 /// An attacker that needs longer than this waits for something that never comes.
@@ -26,15 +28,19 @@ const SIBLING_SECONDS_MAX: u32 = 600;
 pub(crate) fn attempt(
     stage: &Stage,
     column: Column,
-    sibling: &Sibling,
+    sibling: Option<&Sibling>,
     attack: &Attack,
 ) -> Outcome {
     let host = stage.host;
-    let (child, _socket) = start(stage, column, host, ATTACK_SECONDS_MAX, |targets| {
+    let (child, _link) = start(stage, column, host, ATTACK_SECONDS_MAX, |targets| {
         let field = Field {
             stage,
             targets,
-            sibling: sibling.pid,
+            // Of all that a forked worker can reach, its server has given up least.
+            sibling: targets
+                .server
+                .or(sibling.map(|sibling| sibling.pid))
+                .expect("whoever has no server has a sibling"),
         };
         match (attack.run)(&field) {
             Ok(()) => 0,
@@ -48,18 +54,23 @@ pub(crate) fn attempt(
 #[derive(Debug)]
 pub(crate) struct Sibling {
     pid: libc::pid_t,
+    _link: Link,
 }
 
 impl Sibling {
-    pub(crate) fn start(stage: &Stage, column: Column) -> Self {
+    /// None where another process takes its place.
+    pub(crate) fn start(stage: &Stage, column: Column) -> Option<Self> {
+        if column == Column::Forked {
+            return None;
+        }
         let host = stage.host;
-        let (pid, socket) = start(stage, column, host, SIBLING_SECONDS_MAX, |_| {
+        let (pid, link) = start(stage, column, host, SIBLING_SECONDS_MAX, |_| {
             tell_sealed();
             wait_while(&AtomicU32::new(0), 0);
             0
         });
-        hear_sealed(&socket, column);
-        Self { pid }
+        hear_sealed(&link, column);
+        Some(Self { pid, _link: link })
     }
 }
 
@@ -80,7 +91,7 @@ pub(crate) fn outlive_host(stage: &Stage, column: Column) -> Outcome {
     // SAFETY: this process has one thread, so the child may do everything.
     let host = unsafe { libc::fork() };
     if host == 0 {
-        let (child, socket) = start(
+        let (child, link) = start(
             stage,
             column,
             std::process::id(),
@@ -91,7 +102,7 @@ pub(crate) fn outlive_host(stage: &Stage, column: Column) -> Outcome {
                 0
             },
         );
-        hear_sealed(&socket, column);
+        hear_sealed(&link, column);
         survivor.store(child as u32, Ordering::Relaxed);
         // SAFETY: `_exit` is always sound.
         unsafe { libc::_exit(0) };
@@ -129,8 +140,8 @@ fn tell_sealed() {
     let _ = packet::send(socket_to_host(), b"sealed", &[]);
 }
 
-fn hear_sealed(socket: &OwnedFd, column: Column) {
-    let (said, _) = packet::receive(socket).expect("a socket of our own");
+fn hear_sealed(link: &Link, column: Column) {
+    let (said, _) = packet::receive(&link.socket).expect("a socket of our own");
     assert_eq!(
         said,
         b"sealed",
@@ -146,6 +157,14 @@ fn wait(child: libc::pid_t) -> Outcome {
     Outcome::of_status(status)
 }
 
+/// What the host holds of a process.
+#[derive(Debug)]
+struct Link {
+    socket: OwnedFd,
+    /// By which a process that is not its child dies with it.
+    _string: Option<DeathString>,
+}
+
 /// Forks a child that does `then` behind its walls and ends with its result as exit code.
 fn start(
     stage: &Stage,
@@ -153,20 +172,31 @@ fn start(
     host: u32,
     seconds: u32,
     then: impl FnOnce(Targets) -> i32,
-) -> (libc::pid_t, OwnedFd) {
+) -> (libc::pid_t, Link) {
     let shared = match column.has_seals() {
         true => &stage.sealed,
         false => &stage.plain,
     };
     let (socket, theirs) = packet::pair().expect("descriptors");
     // What a worker is sent, and what it could receive if it were allowed to receive anything later.
-    packet::send(&socket, b"setup", &shared.fds()).expect("room");
+    let mut fds = shared.fds().to_vec();
+    if column.has_directories() {
+        fds.extend([
+            stage.directories.read.as_fd(),
+            stage.directories.written.as_fd(),
+        ]);
+    }
+    let string = (column == Column::Forked).then(|| DeathString::new().expect("descriptors"));
+    let (string, end) = string.unzip();
+    fds.extend(end.as_ref().map(AsFd::as_fd));
+    packet::send(&socket, b"setup", &fds).expect("room");
     packet::send(&socket, b"more", &[stage.file.as_fd()]).expect("room");
     // SAFETY: this process has one thread, so the child may do everything.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{:?}", Errno::last());
     if child == 0 {
-        let code = match become_attacker(column, host, seconds, &theirs) {
+        drop(string);
+        let code = match become_attacker(stage, column, host, seconds, &theirs) {
             Ok(targets) => then(targets),
             Err(why) => {
                 eprintln!("{why}");
@@ -176,10 +206,15 @@ fn start(
         // SAFETY: `_exit` is always sound.
         unsafe { libc::_exit(code) };
     }
-    (child, socket)
+    let link = Link {
+        socket,
+        _string: string,
+    };
+    (child, link)
 }
 
 fn become_attacker(
+    stage: &Stage,
     column: Column,
     host: u32,
     seconds: u32,
@@ -192,34 +227,85 @@ fn become_attacker(
         return Err(format!("{:?}", Errno::last()));
     }
     match column {
-        Column::Worker | Column::Compiler => proof::begin(host),
+        Column::Worker
+        | Column::Compiler
+        | Column::Initializer
+        | Column::Granted
+        | Column::ForkServer
+        | Column::Forked => proof::begin(host),
         // What a worker does before it is sent anything.
         Column::Only(wall @ (Wall::Descriptors | Wall::Environment)) => {
             wall.build(host, socket.as_fd())?;
         }
         _ => {}
     }
-    let (said, fds) = packet::receive(socket_to_host()).map_err(|error| error.to_string())?;
+    let (said, mut fds) = packet::receive(socket_to_host()).map_err(|error| error.to_string())?;
     if said != b"setup" {
         return Err("the host said something else".to_owned());
     }
+    let more = fds.split_off(fds.len().min(4));
     // They stay open until the end, as those of a worker do.
     let [request, reply, artifact, eventfd] = &**Box::leak(Box::new(
         <Box<[OwnedFd; 4]>>::try_from(fds.into_boxed_slice())
             .map_err(|fds| format!("{} descriptors", fds.len()))?,
     ));
+    let mut targets = Targets {
+        request: request.as_raw_fd(),
+        reply: reply.as_raw_fd(),
+        artifact: artifact.as_raw_fd(),
+        written: stage.directories.written.as_raw_fd(),
+        server: None,
+    };
     match column {
         Column::None | Column::Seals => {}
         Column::Only(Wall::Descriptors | Wall::Environment) => {}
         Column::Only(wall) => wall.build(host, eventfd.as_fd())?,
         Column::Worker => proof::seal_worker(host, eventfd.as_fd())?,
         Column::Compiler => proof::seal_compiler(host, eventfd.as_fd())?,
+        Column::Initializer => proof::seal_initializer(host, eventfd.as_fd())?,
+        Column::GrantedLandlock | Column::GrantedFilter | Column::Granted => {
+            let [to_read, to_write] = more
+                .try_into()
+                .map_err(|more: Vec<_>| format!("{} directories", more.len()))?;
+            targets.written = to_write.as_raw_fd();
+            let granted: &'static Granted = Box::leak(Box::new(Granted::new(to_read, to_write)?));
+            match column {
+                Column::GrantedLandlock => granted.build_landlock()?,
+                Column::GrantedFilter => granted.build_filter(eventfd.as_fd())?,
+                _ => granted.seal_worker(host, eventfd.as_fd())?,
+            }
+        }
+        Column::ForkServer => forks::seal_server(host)?,
+        Column::Forked => {
+            let [string]: &'static [OwnedFd] = more.leak() else {
+                return Err("there is no string".to_owned());
+            };
+            forks::seal_server(host)?;
+            targets.server = Some(fork_and_relay());
+            forks::seal_forked(string.as_fd(), eventfd.as_fd())?;
+        }
     }
-    Ok(Targets {
-        request: request.as_raw_fd(),
-        reply: reply.as_raw_fd(),
-        artifact: artifact.as_raw_fd(),
-    })
+    Ok(targets)
+}
+
+/// Goes on in a child, whose end becomes that of this process. In the child: who its parent is.
+fn fork_and_relay() -> libc::pid_t {
+    let own = std::process::id() as libc::pid_t;
+    // SAFETY: this process has one thread, so the child may do everything.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        return own;
+    }
+    let mut status = 0;
+    // SAFETY: `status` outlives the call, and the child is ours alone. `_exit` is always sound.
+    unsafe {
+        let waited = libc::waitpid(child, &raw mut status, 0) == child;
+        libc::_exit(if waited {
+            outcome::relayed(status)
+        } else {
+            NOT_SEALED
+        })
+    }
 }
 
 fn socket_to_host() -> BorrowedFd<'static> {

@@ -15,9 +15,22 @@ pub(crate) enum Column {
     Worker,
     /// Everything that a compiler has.
     Compiler,
+    /// Everything that a process has which runs a module's initialisation.
+    Initializer,
+    /// Only the Landlock of a worker with granted directories.
+    GrantedLandlock,
+    /// Only the filters of such a worker.
+    GrantedFilter,
+    /// Everything that such a worker has.
+    Granted,
+    /// Everything that a fork server has.
+    ForkServer,
+    /// Everything that a worker has which a fork server has forked.
+    Forked,
 }
 
-pub(crate) const ALL: [Column; 15] = [
+/// Each wall by itself, and all of them.
+pub(crate) const WALLS: [Column; 15] = [
     Column::None,
     Column::Seals,
     Column::Only(Wall::Descriptors),
@@ -33,6 +46,17 @@ pub(crate) const ALL: [Column; 15] = [
     Column::Only(Wall::SystemCallFilter),
     Column::Worker,
     Column::Compiler,
+];
+
+/// Processes of other kinds. What is admitted to some is attacked by those calls.
+pub(crate) const ROLES: [Column; 7] = [
+    Column::None,
+    Column::Initializer,
+    Column::GrantedLandlock,
+    Column::GrantedFilter,
+    Column::Granted,
+    Column::ForkServer,
+    Column::Forked,
 ];
 
 impl Column {
@@ -53,11 +77,34 @@ impl Column {
             Self::Only(Wall::SystemCallFilter) => "filter",
             Self::Worker => "worker",
             Self::Compiler => "compiler",
+            Self::Initializer => "initializer",
+            Self::GrantedLandlock => "granted-landlock",
+            Self::GrantedFilter => "granted-filter",
+            Self::Granted => "granted",
+            Self::ForkServer => "fork-server",
+            Self::Forked => "forked",
         }
     }
 
     /// Whether the memory that it shares with its host is as a host makes it, or plain.
     pub(crate) fn has_seals(self) -> bool {
-        matches!(self, Self::Seals | Self::Worker | Self::Compiler)
+        matches!(
+            self,
+            Self::Seals
+                | Self::Worker
+                | Self::Compiler
+                | Self::Initializer
+                | Self::Granted
+                | Self::ForkServer
+                | Self::Forked
+        )
+    }
+
+    /// Whether it is sent the directories that it may use.
+    pub(crate) fn has_directories(self) -> bool {
+        matches!(
+            self,
+            Self::GrantedLandlock | Self::GrantedFilter | Self::Granted
+        )
     }
 }

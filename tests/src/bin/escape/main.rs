@@ -1,9 +1,10 @@
 //! What code that has escaped from WebAssembly would try, tried natively: each attack against each wall alone,
 //! against all of them, and against none, where it must succeed or is no attack.
 //!
-//! `escape matrix DIR` prints a table. Its rows are [`attacks::ALL`], its columns [`column::ALL`]; a cell is
-//! `.` where the attack worked, else the error or the signal that stopped it. Every cell is a process of its
-//! own, a fork of this one; this one plays the host that they attack.
+//! `escape walls DIR` prints a table whose columns are [`column::WALLS`], `escape roles DIR` one of
+//! [`column::ROLES`], with more attacks: by calls that only some of these admit. A cell is `.` where the attack worked,
+//! else the error or the signal that stopped it. Every cell is a process of its own, a fork of this one; this one
+//! plays the host that they attack.
 //!
 //! The walls are those of `stockade-worker`, built by its own code: see `stockade_worker::proof`.
 
@@ -17,6 +18,8 @@ mod stage;
 use std::path::Path;
 use std::process::ExitCode;
 
+use attacks::Attack;
+use column::Column;
 use stage::Stage;
 
 /// The one attack that is made by doing nothing.
@@ -26,8 +29,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["matrix", dir] => {
-            print_matrix(&Stage::set_up(Path::new(dir)));
+        ["walls", dir] => {
+            let stage = Stage::set_up(Path::new(dir));
+            print_table(&stage, &column::WALLS, attacks::all());
+            print_outliving(&stage, &column::WALLS);
+            ExitCode::SUCCESS
+        }
+        ["roles", dir] => {
+            let stage = Stage::set_up(Path::new(dir));
+            print_table(&stage, &column::ROLES, attacks::of_roles());
             ExitCode::SUCCESS
         }
         // What an attack executes.
@@ -39,22 +49,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_matrix(stage: &Stage) {
-    let columns = column::ALL.map(|column| (column, cell::Sibling::start(stage, column)));
+fn print_table<'a>(stage: &Stage, columns: &[Column], attacks: impl Iterator<Item = &'a Attack>) {
+    let start = |column: &Column| (*column, cell::Sibling::start(stage, *column));
+    let columns: Vec<_> = columns.iter().map(start).collect();
     print!("attack");
     for (column, _) in &columns {
         print!(" {}", column.name());
     }
     println!();
-    for attack in attacks::all() {
+    for attack in attacks {
         print!("{}", attack.name);
         for (column, sibling) in &columns {
-            print!(" {}", cell::attempt(stage, *column, sibling, attack));
+            print!(
+                " {}",
+                cell::attempt(stage, *column, sibling.as_ref(), attack)
+            );
         }
         println!();
     }
+}
+
+fn print_outliving(stage: &Stage, columns: &[Column]) {
     print!("{OUTLIVE_HOST}");
-    for (column, _) in &columns {
+    for column in columns {
         print!(" {}", cell::outlive_host(stage, *column));
     }
     println!();

@@ -30,6 +30,17 @@ pub(crate) const NOTHING_THERE: Errno = Errno(libc::ENOENT);
 /// The exit code of a process that could not be sealed. No error number is so large.
 pub(crate) const NOT_SEALED: i32 = 200;
 
+/// What is added to the number of the signal by which a process ended whose parent says so by its exit code.
+const BY_SIGNAL: i32 = NOT_SEALED + 1;
+
+/// The exit code of a process that says how its child ended.
+pub(crate) fn relayed(status: i32) -> i32 {
+    match libc::WIFSIGNALED(status) {
+        true => BY_SIGNAL + libc::WTERMSIG(status),
+        false => libc::WEXITSTATUS(status),
+    }
+}
+
 /// What became of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -48,6 +59,7 @@ impl Outcome {
         match libc::WEXITSTATUS(status) {
             0 => Self::Succeeded,
             NOT_SEALED => Self::NotSealed,
+            code if code > BY_SIGNAL => Self::Killed(code - BY_SIGNAL),
             errno => Self::Refused(errno),
         }
     }
@@ -80,11 +92,13 @@ fn errno_name(errno: i32) -> Option<&'static str> {
         libc::EAGAIN => "EAGAIN",
         libc::ENOMEM => "ENOMEM",
         libc::EACCES => "EACCES",
+        libc::EXDEV => "EXDEV",
         libc::EINVAL => "EINVAL",
         libc::EMFILE => "EMFILE",
         libc::EFBIG => "EFBIG",
         libc::ENOSYS => "ENOSYS",
         libc::EPROTO => "EPROTO",
+        libc::ENOTSUP => "ENOTSUP",
         libc::ENETUNREACH => "ENETUNREACH",
         libc::ECONNREFUSED => "ECONNREFUSED",
         _ => return None,

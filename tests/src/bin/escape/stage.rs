@@ -1,11 +1,12 @@
 //! The host that is attacked, and what there is to attack: everything that an escaped guest would like to have.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -41,6 +42,7 @@ pub(crate) struct Stage {
     pub(crate) program: CString,
     pub(crate) plain: Shared,
     pub(crate) sealed: Shared,
+    pub(crate) directories: Directories,
     _listeners: (TcpListener, UdpSocket, UnixDatagram, UnixListener, HostSlot),
 }
 
@@ -59,6 +61,35 @@ pub(crate) struct Targets {
     pub(crate) request: RawFd,
     pub(crate) reply: RawFd,
     pub(crate) artifact: RawFd,
+    /// The directory that it may write.
+    pub(crate) written: RawFd,
+    /// The process that has forked it, if that is a server of ours.
+    pub(crate) server: Option<libc::pid_t>,
+}
+
+/// What is granted, and what is beside it.
+#[derive(Debug)]
+pub(crate) struct Directories {
+    pub(crate) read: File,
+    pub(crate) written: File,
+}
+
+impl Directories {
+    /// Everything that there is to attack, in a directory of the host's.
+    fn make(dir: &Path) -> io::Result<Self> {
+        for name in ["read", "written", "outside"] {
+            fs::create_dir(dir.join(name))?;
+            fs::write(dir.join(name).join("file"), "a text")?;
+        }
+        symlink("../outside/file", dir.join("written/relative"))?;
+        symlink(dir.join("outside"), dir.join("written/absolute"))?;
+        symlink("file", dir.join("outside/link"))?;
+        fs::copy("/usr/bin/test", dir.join("written/program"))?;
+        Ok(Self {
+            read: File::open(dir.join("read"))?,
+            written: File::open(dir.join("written"))?,
+        })
+    }
 }
 
 impl Shared {
@@ -112,6 +143,7 @@ impl Stage {
             program: call::c_string(program.to_str().expect("a plain path")),
             plain: plain_memories().expect("memory"),
             sealed,
+            directories: Directories::make(&dir).expect("the directory is new"),
             dir,
             _listeners: (tcp, udp, datagrams, at_path, slot),
         }

@@ -4,13 +4,14 @@
 //! What can be checked is on which descriptors a call works. All that belong to the process itself have numbers
 //! below [`FILES_FROM`], so no rule on files reaches its socket, its slot or its artifact.
 
+use std::ffi::c_long;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
 use seccompiler::{BpfProgram, SeccompAction};
 use stockade_wire::message::FILES_FROM;
 
-use super::Check::{AtLeast, Bits, Int, NotNull, Null, Without};
+use super::Check::{AtLeast, Bits, Int, NotNull, Without};
 use super::{Check, Rule, program, rule};
 
 /// The descriptor of a file that a guest opened.
@@ -23,6 +24,12 @@ const RESOLVED_BY_HAND: u32 = (libc::O_NOFOLLOW | libc::O_CLOEXEC) as u32;
 
 /// `O_TMPFILE` without `O_DIRECTORY`, which is part of it.
 const TMPFILE: u64 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+
+/// `renameat`, which the `libc` crate does not have everywhere.
+#[cfg(target_arch = "aarch64")]
+pub(super) const RENAMEAT: c_long = 38;
+#[cfg(not(target_arch = "aarch64"))]
+pub(super) const RENAMEAT: c_long = libc::SYS_renameat;
 
 /// Every row that a worker with granted directories has besides the others.
 pub(super) fn rules() -> Vec<Rule> {
@@ -60,8 +67,8 @@ pub(super) fn rules() -> Vec<Rule> {
         rule(libc::SYS_fdatasync, &[OPENED], "making it durable"),
         rule(
             libc::SYS_utimensat,
-            &[Null(1)],
-            "changing the times of an open file",
+            &[],
+            "changing the times of an open file; by name it is refused politely",
         ),
         rule(libc::SYS_mkdirat, &[], "making a directory"),
         rule(
@@ -69,7 +76,7 @@ pub(super) fn rules() -> Vec<Rule> {
             &[],
             "removing a file or an empty directory",
         ),
-        rule(libc::SYS_renameat, &[], "renaming"),
+        rule(RENAMEAT, &[], "renaming"),
         rule(
             libc::SYS_linkat,
             // Without `AT_SYMLINK_FOLLOW` and `AT_EMPTY_PATH`.
@@ -78,8 +85,7 @@ pub(super) fn rules() -> Vec<Rule> {
         ),
         rule(libc::SYS_symlinkat, &[], "symbolic links"),
         rule(libc::SYS_readlinkat, &[], "where a symbolic link points"),
-        // The other filter answers these with an error: see `refusals`.
-        rule(libc::SYS_utimensat, &[NotNull(1)], "refused politely"),
+        // The other filter answers it with an error: see `refused`.
         rule(libc::SYS_fstatfs, &[], "refused politely"),
     ];
     for asked in [libc::F_GETFL, libc::F_GETFD] {
@@ -94,8 +100,8 @@ pub(super) fn rules() -> Vec<Rule> {
 
 /// What an innocent guest can bring the file calls to try, and nobody needs: an error, where the other filter would
 /// kill. The stricter of two filters' answers counts, so these are allowed there.
-pub(in crate::seal) fn refusals() -> Result<BpfProgram, seccompiler::Error> {
-    let refused = [
+pub(super) fn refused() -> Vec<Rule> {
+    vec![
         rule(
             libc::SYS_utimensat,
             &[NotNull(1)],
@@ -106,9 +112,13 @@ pub(in crate::seal) fn refusals() -> Result<BpfProgram, seccompiler::Error> {
             &[],
             "the first step of a search of /proc for the times of a file that cannot be opened",
         ),
-    ];
+    ]
+}
+
+/// The kernel's program of [`refused`].
+pub(in crate::seal) fn refusals() -> Result<BpfProgram, seccompiler::Error> {
     program(
-        &refused,
+        &refused(),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOTSUP as u32),
     )

@@ -10,7 +10,7 @@ use super::Check::{Bits, Int};
 use super::{PAGEMAP_SCAN, Rule, SOCKET, common, rule};
 
 /// What the C library's `fork` passes: the first is glibc's, which also keeps the child's id; the second musl's.
-const FORKS: [u32; 2] = [
+pub(super) const FORKS: [u32; 2] = [
     (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u32,
     libc::SIGCHLD as u32,
 ];
@@ -21,7 +21,7 @@ const WRITING: u32 =
         & !(libc::O_DIRECTORY as u32);
 
 /// `PR_SET_MDWE`.
-const REFUSE_NEW_CODE: u32 = 65;
+pub(super) const REFUSE_NEW_CODE: u32 = 65;
 
 const SET_MODE_FILTER: u32 = 1;
 
@@ -46,8 +46,26 @@ pub(in crate::seal) fn loading() -> Vec<Rule> {
         &[Int(0, REFUSE_NEW_CODE)],
         "when it is loaded, nothing more becomes executable",
     ));
+    // Where new code is not seen by itself.
+    #[cfg(target_arch = "aarch64")]
+    for command in BARRIERS {
+        rules.push(rule(
+            libc::SYS_membarrier,
+            &[Int(0, command)],
+            "no CPU has fetched what was there before the code",
+        ));
+    }
     rules
 }
+
+/// Of `membarrier(2)`, as Wasmtime uses them: the one that it wants, the registration for that, and the one of kernels
+/// before 4.16.
+#[cfg(target_arch = "aarch64")]
+const BARRIERS: [u32; 3] = [
+    libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE as u32,
+    libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE as u32,
+    libc::MEMBARRIER_CMD_GLOBAL as u32,
+];
 
 /// What is left when it is loaded.
 pub(in crate::seal) fn serving() -> Vec<Rule> {
@@ -130,8 +148,8 @@ pub(in crate::seal) fn serving() -> Vec<Rule> {
         ),
         rule(
             libc::SYS_seccomp,
-            &[Int(0, SET_MODE_FILTER)],
-            "a worker's own filter",
+            &[Int(0, SET_MODE_FILTER), Int(1, 0)],
+            "a worker's own filter, which nobody else is told of",
         ),
     ]);
     for flags in FORKS {

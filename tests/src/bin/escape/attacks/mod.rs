@@ -4,6 +4,7 @@ mod files;
 mod kernel;
 mod memory;
 mod network;
+mod paths;
 mod processes;
 mod programs;
 mod shared;
@@ -42,4 +43,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Attack> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// The same, and those by calls that workers with granted directories, or fork servers, may make.
+pub(crate) fn of_roles() -> impl Iterator<Item = &'static Attack> {
+    all().chain(paths::ATTACKS).chain(programs::OF_FORK_SERVERS)
 }

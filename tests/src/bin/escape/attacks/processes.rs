@@ -95,8 +95,9 @@ fn slow_host_down(field: &Field<'_>) -> Attempt {
     call(libc::SYS_sched_setaffinity, [host, bytes, cpus]).map(drop)
 }
 
+/// To one descriptor more than a fork server may have, which may have more than any worker.
 fn raise_own_limits(_: &Field<'_>) -> Attempt {
-    let mut limits = [64u64; 2];
+    let mut limits = [65u64; 2];
     let which = libc::RLIMIT_NOFILE as usize;
     call(libc::SYS_prlimit64, [0, which, address(&mut limits), 0]).map(drop)
 }

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::{Attack, Field, attack};
-use crate::call::{address, c_string, call, text};
+use crate::call::{address, c_string, call, signed, text};
 use crate::outcome::{Attempt, Errno, NOTHING_THERE};
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -14,6 +14,18 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("execute-program-from-memory", execute_program_from_memory),
     attack("gain-root-by-program", gain_root_by_program),
 ];
+
+/// What only a process can try that may fork.
+pub(super) const OF_FORK_SERVERS: &[Attack] = &[attack("hundred-processes", hundred_processes)];
+
+/// At once: each is over, and counts until it is waited for.
+fn hundred_processes(_: &Field<'_>) -> Attempt {
+    let made = (0..100).try_for_each(|_| {
+        end_if_child(call(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0]))
+    });
+    while call(libc::SYS_wait4, [signed(-1), 0, 0, 0]).is_ok() {}
+    made
+}
 
 fn fork(_: &Field<'_>) -> Attempt {
     end_if_child(call(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0]))

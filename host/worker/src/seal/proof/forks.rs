@@ -1,0 +1,43 @@
+//! The walls of a fork server, and of a worker that it forks.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use stockade_wire::role::{Assignment, Role};
+
+use super::super::{ForkServer, Landlock};
+use super::{LIMITS, ready_to_run};
+use crate::signals;
+
+/// How many workers the host of the proof may have.
+const WORKERS: u64 = 2;
+
+/// After [`super::begin`]: gives up what a fork server gives up, in its order, up to the moment in which it takes orders.
+///
+/// # Errors
+/// When a wall cannot be built.
+pub fn seal_server(host: u32) -> Result<(), String> {
+    ready_to_run()?;
+    let deaths = signals::deaths_of_children().map_err(|error| error.to_string())?;
+    // A server keeps it.
+    std::mem::forget(deaths);
+    let assignment = Assignment {
+        role: Role::ForkServer,
+        host,
+    };
+    ForkServer::begin(assignment, LIMITS, WORKERS, Landlock::Required)
+        .and_then(|sealing| {
+            wasmtime::Engine::tls_eager_initialize();
+            sealing.finish()
+        })
+        .map_err(|breach| breach.to_string())
+}
+
+/// In a fork of a process that [`seal_server`] has sealed: gives up the rest, as a worker does.
+///
+/// # Errors
+/// When a wall cannot be built.
+pub fn seal_forked(string: BorrowedFd<'_>, eventfd: BorrowedFd<'_>) -> Result<(), String> {
+    signals::unblock_all().map_err(|error| error.to_string())?;
+    super::super::seal_forked(string, eventfd.as_raw_fd(), Landlock::Required)
+        .map_err(|breach| breach.to_string())
+}
