@@ -105,16 +105,17 @@ async fn a_refusal_that_is_longer_than_a_payload_is_cut() {
         (import "stockade" "call" (func $call (param i32 i32 i32 i32) (result i64)))
         (memory (export "memory") 1)
         (data (i32.const 0) "next\80\06\00(i32,)\03\00u32\07")
+        (data (i32.const 64) "a name of sixty letters that no host function is known by ...")
         (func (export "stockade_alloc") (param i32) (result i32) (i32.const 1024))
-        (func $ask (param $name_len i32) (param $len i32) (result i32)
+        (func $ask (param $name i32) (param $name_len i32) (param $len i32) (result i32)
             (local $answer i64)
             (local.set $answer
-                (call $call (i32.const 0) (local.get $name_len) (i32.const 4) (local.get $len)))
+                (call $call (local.get $name) (local.get $name_len) (i32.const 4) (local.get $len)))
             (i32.add
                 (i32.mul (i32.load8_u (i32.const 1024)) (i32.const 1000))
                 (i32.wrap_i64 (local.get $answer))))
-        (func (export "typed") (result i32) (call $ask (i32.const 4) (i32.const 15)))
-        (func (export "unknown") (result i32) (call $ask (i32.const 60) (i32.const 0))))"#;
+        (func (export "typed") (result i32) (call $ask (i32.const 0) (i32.const 4) (i32.const 15)))
+        (func (export "unknown") (result i32) (call $ask (i32.const 64) (i32.const 60) (i32.const 0))))"#;
     let limits = Limits {
         payload_bytes: 64,
         ..Limits::default()
