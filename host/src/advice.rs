@@ -2,6 +2,8 @@
 //!
 //! Each sentence is about what was found here: a kernel, the user that this process is, and what it runs in.
 
+mod namespaces;
+
 use std::fs;
 use std::path::Path;
 
@@ -23,6 +25,7 @@ pub(crate) struct Machine {
     landlock: Result<u32, Errno>,
     /// The kernel's list of security modules, if it is shown.
     modules: Option<String>,
+    granted: namespaces::Granted,
     place: Place,
 }
 
@@ -104,6 +107,7 @@ impl Machine {
             modules: fs::read_to_string("/sys/kernel/security/lsm")
                 .ok()
                 .map(|list| list.trim().to_owned()),
+            granted: namespaces::Granted::here(),
             place: Place::here(),
         }
     }
@@ -119,15 +123,10 @@ impl Machine {
                  unit or the limits of its container"
                     .to_owned()
             }
-            Wall::UserNamespace
-            | Wall::NetworkNamespace
-            | Wall::IpcNamespace
-            | Wall::MountNamespace
-            | Wall::UtsNamespace
-            | Wall::PidNamespace => {
-                "nothing here: workers make none, and the system call filter denies what it would hide".to_owned()
-            }
-            _ => self.unusual(),
+            _ => match wall.namespace() {
+                Some(namespace) => self.namespace(namespace),
+                None => self.unusual(),
+            },
         }
     }
 
@@ -254,13 +253,14 @@ mod tests {
 
     const ROOT: &str = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n";
 
-    fn machine() -> Machine {
+    pub(super) fn machine() -> Machine {
         Machine {
             release: "6.18.4-arch1".to_owned(),
             status: ROOT.to_owned(),
             uid_map: "         0          0 4294967295\n".to_owned(),
             landlock: Ok(7),
             modules: Some("capability,yama,bpf".to_owned()),
+            granted: namespaces::Granted::everything(),
             place: Place::Plain,
         }
     }
@@ -408,13 +408,6 @@ mod tests {
             machine(),
             expect![
                 "the kernel, 6.18.4-arch1, does not do what it was asked for: one with CONFIG_SECCOMP_FILTER=y is needed; where another program plays the kernel, as gVisor does, there is none"
-            ],
-        );
-        says(
-            Wall::NetworkNamespace,
-            machine(),
-            expect![
-                "nothing here: workers make none, and the system call filter denies what it would hide"
             ],
         );
         says(

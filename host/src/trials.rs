@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_wire::message::{self, ProbeMessage, Trial};
+use stockade_wire::namespaces::Namespace;
 use stockade_wire::role::Role;
 use stockade_wire::sys::packet;
 
@@ -160,5 +161,12 @@ fn wall_of(trial: Trial) -> Wall {
         Trial::ResetProof => Wall::ResetProof,
         // The filter lets nothing become executable; what is so already it cannot undo.
         Trial::NoNewCode => Wall::SystemCallFilter,
+        Trial::Namespace(Namespace::User) => Wall::UserNamespace,
+        Trial::Namespace(Namespace::Network) => Wall::NetworkNamespace,
+        Trial::Namespace(Namespace::Ipc) => Wall::IpcNamespace,
+        Trial::Namespace(Namespace::Mount) => Wall::MountNamespace,
+        Trial::Namespace(Namespace::Uts) => Wall::UtsNamespace,
+        Trial::Namespace(Namespace::Cgroup) => Wall::CgroupNamespace,
+        Trial::Namespace(Namespace::Pid) => Wall::PidNamespace,
     }
 }

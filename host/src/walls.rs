@@ -3,18 +3,22 @@
 //! A worker builds its own walls, and a worker that was taken over would say that it had. So what can be read
 //! about a process from outside is read by the host, for every worker, before that gets its first call.
 
+mod namespaces;
+
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use stockade_wire::message::FILES_END;
+use stockade_wire::namespaces::{Namespace, Namespaces, Outcome};
 use stockade_wire::sys::landlock;
 
 use crate::advice::Machine;
 use crate::limits::Hardening;
 use crate::trials::Trials;
 use crate::wasi::Directories;
+use namespaces::Shown;
 
 /// One layer of isolation around a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,11 +52,15 @@ pub enum Wall {
     NetworkNamespace,
     /// Its own System V and POSIX message queues and shared memory.
     IpcNamespace,
-    /// Its own view of the file system.
+    /// Its own mounts, and an empty root directory. A worker with granted directories and those of a fork server keep
+    /// the tree of files, which Landlock closes to them.
     MountNamespace,
     /// Its own host name.
     UtsNamespace,
-    /// Its own view of processes.
+    /// Its own names of control groups.
+    CgroupNamespace,
+    /// Its own view of processes, which it has in common with its fork server's other workers. A spawned worker has
+    /// none.
     PidNamespace,
     /// A control group of its own.
     Cgroup,
@@ -65,7 +73,7 @@ pub enum WallState {
     /// The host has read it from the kernel.
     Verified,
     /// The kernel does not show it of a worker, so it was tried: a probe of this very worker program, on this
-    /// kernel, was refused as it should be.
+    /// kernel, was refused as it should be, or found itself where it should be.
     Tried,
     /// There is only the worker's word for it: it builds the wall and would not have started without it.
     Claimed,
@@ -98,11 +106,13 @@ pub struct Walls {
     pub hardening: Hardening,
     /// Every wall that this crate knows of, the required ones first.
     pub walls: Vec<WallReport>,
+    /// What the worker says that it has, and the kernel shows that it has not.
+    lie: Option<Wall>,
 }
 
 impl Wall {
     /// All of them, in the order of [`Walls::walls`].
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::NoNewPrivileges,
         Self::SystemCallFilter,
         Self::NoCapabilities,
@@ -119,9 +129,24 @@ impl Wall {
         Self::IpcNamespace,
         Self::MountNamespace,
         Self::UtsNamespace,
+        Self::CgroupNamespace,
         Self::PidNamespace,
         Self::Cgroup,
     ];
+
+    /// What it is made of, if that is a namespace.
+    pub(crate) fn namespace(self) -> Option<Namespace> {
+        Some(match self {
+            Self::UserNamespace => Namespace::User,
+            Self::NetworkNamespace => Namespace::Network,
+            Self::IpcNamespace => Namespace::Ipc,
+            Self::MountNamespace => Namespace::Mount,
+            Self::UtsNamespace => Namespace::Uts,
+            Self::CgroupNamespace => Namespace::Cgroup,
+            Self::PidNamespace => Namespace::Pid,
+            _ => return None,
+        })
+    }
 
     fn is_required(self, hardening: Hardening, granted: &Directories, named: &[Self]) -> bool {
         match (hardening, self) {
@@ -166,6 +191,7 @@ impl fmt::Display for Wall {
             Self::IpcNamespace => "ipc namespace",
             Self::MountNamespace => "mount namespace",
             Self::UtsNamespace => "uts namespace",
+            Self::CgroupNamespace => "cgroup namespace",
             Self::PidNamespace => "pid namespace",
             Self::Cgroup => "cgroup",
         })
@@ -180,12 +206,23 @@ impl Walls {
         hardening: Hardening,
         granted: &Directories,
         named: &[Wall],
+        said: &Namespaces,
     ) -> Self {
         let kernel = Kernel::about(pid);
+        let mut lie = None;
         let report = |wall: Wall| WallReport {
             wall,
             required: wall.is_required(hardening, granted, named),
-            state: kernel.state(wall, hardening, granted),
+            state: match wall.namespace() {
+                None => kernel.state(wall, hardening, granted),
+                Some(namespace) => {
+                    let shown = namespaces::shown(pid, namespace, &kernel.status);
+                    let outcome = said.of(namespace);
+                    let lies = (outcome, shown) == (Outcome::Made, Shown::Shared);
+                    lie = lie.or(lies.then_some(wall));
+                    namespaces::state(namespace, outcome, shown, hardening)
+                }
+            },
         };
         let mut walls: Vec<_> = Wall::ALL.into_iter().map(report).collect();
         walls.sort_by_key(|wall| !wall.required);
@@ -193,15 +230,17 @@ impl Walls {
             program: program.to_owned(),
             hardening,
             walls,
+            lie,
         }
     }
 
     /// The same, with what a probe found out about what the kernel does not show. The probe has no files: of a
     /// worker that was granted some, it says nothing about what keeps it to those. It is spawned: of one that is
-    /// forked, it does not say what is built in another way there.
+    /// forked, it does not say what is built in another way there, as namespaces are.
     pub(crate) fn with(mut self, trials: &Trials, granted: &Directories, forked: bool) -> Self {
         for report in &mut self.walls {
             report.state = match (&report.state, trials.of(report.wall)) {
+                (_, Some(_)) if forked && report.wall.namespace().is_some() => continue,
                 (WallState::Claimed, Some(None))
                     if forked && matches!(report.wall, Wall::DeathString | Wall::ResetProof) =>
                 {
@@ -222,6 +261,18 @@ impl Walls {
         self
     }
 
+    /// A wall that does not stand around another worker is no wall of its host's: the kernel may grant a namespace to
+    /// one and not to the next.
+    pub(crate) fn weaken(&mut self, others: &Self) {
+        for report in &mut self.walls {
+            if let Some(WallState::Missing { reason }) = others.state(report.wall)
+                && !matches!(report.state, WallState::Missing { .. })
+            {
+                report.state = missing(&format!("of one worker: {reason}"));
+            }
+        }
+    }
+
     /// How this wall is known to stand.
     #[must_use]
     pub fn state(&self, wall: Wall) -> Option<&WallState> {
@@ -237,13 +288,30 @@ impl Walls {
             WallState::Missing { .. } if self.hardening == Hardening::Insecure => {
                 Some("build the host without `Hardening::Insecure`".to_owned())
             }
+            // It is not the machine that is at fault where there are others.
+            WallState::Missing { .. }
+                if wall == Wall::PidNamespace && self.stands(Wall::UtsNamespace) =>
+            {
+                Some(
+                    "build the host with `WorkerType::ForkServer`: its workers have one".to_owned(),
+                )
+            }
             WallState::Missing { .. } => Some(Machine::here().advice(wall)),
             _ => None,
         }
     }
 
-    /// The first required wall that does not stand, in words.
+    fn stands(&self, wall: Wall) -> bool {
+        !matches!(self.state(wall), None | Some(WallState::Missing { .. }))
+    }
+
+    /// Why such a worker is refused: it lies, or the first required wall does not stand.
     pub(crate) fn breach(&self) -> Option<String> {
+        if let Some(wall) = self.lie {
+            return Some(format!(
+                "it says that it has a {wall} of its own, and the kernel shows that of the host"
+            ));
+        }
         self.walls.iter().find_map(|report| match &report.state {
             WallState::Missing { reason } if report.required => Some(format!(
                 "the wall `{}` does not stand around a worker: {reason}",
@@ -352,12 +420,13 @@ impl Kernel {
                     "it runs as the host's user: hosts that are started as root give workers one of their own",
                 )
             }
-            Wall::UserNamespace => self.namespace("user"),
-            Wall::NetworkNamespace => self.namespace("net"),
-            Wall::IpcNamespace => self.namespace("ipc"),
-            Wall::MountNamespace => self.namespace("mnt"),
-            Wall::UtsNamespace => self.namespace("uts"),
-            Wall::PidNamespace => self.namespace("pid"),
+            Wall::UserNamespace
+            | Wall::NetworkNamespace
+            | Wall::IpcNamespace
+            | Wall::MountNamespace
+            | Wall::UtsNamespace
+            | Wall::CgroupNamespace
+            | Wall::PidNamespace => claimed(hardening),
             Wall::Cgroup => {
                 let of = |who: &str| fs::read_to_string(format!("/proc/{who}/cgroup")).ok();
                 let theirs = of(&self.pid.to_string());
@@ -376,15 +445,6 @@ impl Kernel {
             (Some(theirs), Some(ours)) => theirs > ours,
             // Kernels before 5.10 do not count them.
             _ => numbers(&self.own_status, "Seccomp:") == [0],
-        }
-    }
-
-    fn namespace(&self, name: &str) -> WallState {
-        let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/{name}"));
-        match (of(&self.pid.to_string()), of("self")) {
-            (Ok(theirs), Ok(ours)) if theirs != ours => WallState::Verified,
-            (Ok(_), Ok(_)) => missing("it shares the host's"),
-            _ => missing("the kernel does not show it to this user"),
         }
     }
 
@@ -441,6 +501,7 @@ mod tests {
             Hardening::Default,
             &none,
             &[],
+            &Namespaces::default(),
         );
         assert_eq!(walls.walls.len(), Wall::ALL.len());
         for wall in [
@@ -460,6 +521,7 @@ mod tests {
             Hardening::Insecure,
             &none,
             &[],
+            &Namespaces::default(),
         );
         assert_eq!(insecure.breach(), None);
     }
@@ -467,13 +529,41 @@ mod tests {
     #[test]
     fn what_the_kernel_does_not_show_is_not_verified() {
         let none = Directories::default();
-        let walls = Walls::of(u32::MAX, Path::new("x"), Hardening::Default, &none, &[]);
+        let walls = Walls::of(
+            u32::MAX,
+            Path::new("x"),
+            Hardening::Default,
+            &none,
+            &[],
+            &Namespaces::default(),
+        );
         assert!(
             walls
                 .walls
                 .iter()
                 .all(|report| report.state != WallState::Verified)
         );
+    }
+
+    #[test]
+    fn a_wall_that_one_worker_lacks_is_none_of_its_hosts() {
+        let of = |state| Walls {
+            program: PathBuf::new(),
+            hardening: Hardening::Default,
+            walls: vec![WallReport {
+                wall: Wall::NetworkNamespace,
+                required: false,
+                state,
+            }],
+            lie: None,
+        };
+        let mut walls = of(WallState::Verified);
+        walls.weaken(&of(WallState::Verified));
+        assert_eq!(walls, of(WallState::Verified));
+        walls.weaken(&of(missing("no")));
+        assert_eq!(walls, of(missing("of one worker: no")));
+        walls.weaken(&of(WallState::Verified));
+        assert_eq!(walls, of(missing("of one worker: no")));
     }
 
     #[test]

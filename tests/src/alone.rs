@@ -30,13 +30,21 @@ pub fn alone_with<F: FnOnce()>(
     prepare: impl FnOnce(&mut Command) -> &mut Command,
     body: F,
 ) -> Option<Output> {
+    // By this name also a user can run it who cannot go where it lies.
+    run_alone(Command::new("/proc/self/exe"), prepare, body)
+}
+
+#[track_caller]
+fn run_alone<F: FnOnce()>(
+    mut command: Command,
+    prepare: impl FnOnce(&mut Command) -> &mut Command,
+    body: F,
+) -> Option<Output> {
     let test = name_of::<F>();
     if env::var_os(VARIABLE).is_some_and(|asked| asked == OsStr::new(test)) {
         body();
         return None;
     }
-    // By this name also a user can run it who cannot go where it lies.
-    let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command.env(VARIABLE, test);
     prepare(&mut command);
@@ -64,6 +72,25 @@ pub fn alone_as_nobody<F: FnOnce()>(body: F) {
         },
         body,
     );
+}
+
+/// The same, as root of a user namespace in which nobody can make a namespace of these kinds, by their names in
+/// `/proc/PID/ns`.
+///
+/// # Panics
+/// When the body does, or does not run.
+#[track_caller]
+pub fn alone_without_namespaces<F: FnOnce()>(kinds: &[&str], body: F) {
+    const SCRIPT: &str = r#"
+        for kind in $KINDS; do echo 0 > /proc/sys/user/max_${kind}_namespaces || exit; done
+        exec "$@"
+    "#;
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(["--user", "--map-root-user", "sh", "-c", SCRIPT, "sh"])
+        .arg(env::current_exe().expect("this program has a path"))
+        .env("KINDS", kinds.join(" "));
+    run_alone(unshare, |command| command, body);
 }
 
 /// Whether this process is root.

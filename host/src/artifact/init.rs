@@ -43,15 +43,15 @@ pub(super) fn run(
         process: &process,
         order,
     };
-    match watched.next(order.spawn_timeout, Stage::Starting)? {
-        WorkerMessage::Loaded => {}
+    let namespaces = match watched.next(order.spawn_timeout, Stage::Starting)? {
+        WorkerMessage::Loaded(namespaces) => namespaces,
         WorkerMessage::Refused { why, message } => return watched.refused(why, message),
         WorkerMessage::Ready => return Err(watched.cannot_start("it spoke out of turn")),
-    }
+    };
     match watched.next(order.limits.init_time, Stage::Running)? {
         WorkerMessage::Ready => {}
         WorkerMessage::Refused { why, message } => return watched.refused(why, message),
-        WorkerMessage::Loaded => return Err(watched.cannot_start("it spoke out of turn")),
+        WorkerMessage::Loaded(_) => return Err(watched.cannot_start("it spoke out of turn")),
     }
     let walls = Walls::of(
         process.pid,
@@ -59,6 +59,7 @@ pub(super) fn run(
         order.hardening,
         &Directories::default(),
         order.required,
+        &namespaces,
     );
     if let Some(breach) = walls.breach() {
         return Err(watched.cannot_start(breach));

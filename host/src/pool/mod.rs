@@ -16,11 +16,12 @@ mod worker;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
 
 use stockade_wire::message::WorkerSetup;
+use stockade_wire::namespaces::Namespaces;
 use stockade_wire::slot::Geometry;
 use stockade_wire::sys::fork;
 
@@ -80,8 +81,8 @@ pub(crate) struct Pool {
     /// Calls that wait for a permit or a worker.
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) tally: Arc<Tally>,
-    /// Of the first worker.
-    walls: OnceLock<Walls>,
+    /// Those that every worker so far has had.
+    walls: Mutex<Option<Walls>>,
     trials: OnceLock<Arc<Trials>>,
     recipe: Recipe,
     ends: Arc<Ends>,
@@ -192,7 +193,7 @@ impl Pool {
             supervisor,
             waiting: counters.waiting,
             tally: counters.tally,
-            walls: OnceLock::new(),
+            walls: Mutex::default(),
             trials: OnceLock::new(),
             recipe,
             ends: counters.ends,
@@ -448,35 +449,47 @@ impl Pool {
     }
 
     /// Looks at the walls of a worker that says that it is ready; the error is why it is refused.
-    pub(crate) fn inspect_walls(&self, worker: &Worker) -> Result<(), String> {
-        let walls = self.walls_of(worker.pid());
+    pub(crate) fn inspect_walls(
+        &self,
+        worker: &Worker,
+        namespaces: &Namespaces,
+    ) -> Result<(), String> {
+        let walls = self.walls_of(worker.pid(), namespaces);
         match walls.breach() {
             Some(breach) => Err(breach),
             None => {
-                // Those of later workers are the same, or they are refused.
-                let _ = self.walls.set(walls);
+                let mut known = self.walls.lock().unwrap_or_else(PoisonError::into_inner);
+                match &mut *known {
+                    Some(known) => known.weaken(&walls),
+                    none => *none = Some(walls),
+                }
                 Ok(())
             }
         }
     }
 
     pub(crate) fn walls(&self) -> Walls {
-        let known = self.walls.get().cloned();
+        let known = self
+            .walls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         // A host has had a worker that was ready, or it would not have been built.
-        let walls = known.unwrap_or_else(|| self.walls_of(0));
+        let walls = known.unwrap_or_else(|| self.walls_of(0, &Namespaces::default()));
         match self.trials.get() {
             Some(trials) => walls.with(trials, &self.recipe.directories, self.forks()),
             None => walls,
         }
     }
 
-    fn walls_of(&self, pid: u32) -> Walls {
+    fn walls_of(&self, pid: u32, namespaces: &Namespaces) -> Walls {
         Walls::of(
             pid,
             self.recipe.program.path(),
             self.config.hardening,
             &self.recipe.directories,
             &self.config.required,
+            namespaces,
         )
     }
 

@@ -5,10 +5,12 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
 use stockade_wire::message::{self, WorkerRefusal, WorkerSetup};
 use stockade_wire::role::Role;
+use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::packet::{self, Handed};
 
 use super::{Ends, Process, Program};
@@ -17,7 +19,11 @@ use crate::error::Exit;
 /// Has loaded an artifact, or is about to, and forks workers. Dropping it kills it and waits for its end; its
 /// workers live on.
 #[derive(Debug)]
-pub(crate) struct ForkServer(Process);
+pub(crate) struct ForkServer {
+    process: Process,
+    /// What the pid namespace of its workers lives by, if it has made one: for as long as it or any of them does.
+    namespace: Option<Arc<DeathString>>,
+}
 
 /// What it said.
 #[derive(Debug)]
@@ -50,27 +56,38 @@ impl ForkServer {
         setup: &WorkerSetup,
         artifact: BorrowedFd<'_>,
     ) -> io::Result<Self> {
+        let (namespace, string) = DeathString::new()?;
         let process = Process::spawn(program, Role::ForkServer)?;
-        match packet::send(process.socket(), &message::encode(setup), &[artifact]) {
+        let fds = [artifact, string.as_fd()];
+        match packet::send(process.socket(), &message::encode(setup), &fds) {
             // Dead already: its death will say why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             other => other?,
         }
-        Ok(Self(process))
+        Ok(Self {
+            process,
+            namespace: Some(Arc::new(namespace)),
+        })
+    }
+
+    /// Has it end by itself, and the pid namespace of its workers before it, so that it can reap that one's first
+    /// process. For a server whose workers are gone.
+    pub(crate) fn let_go(&mut self) {
+        self.namespace = None;
     }
 
     pub(crate) fn into_process(self) -> Process {
-        self.0
+        self.process
     }
 
     pub(crate) fn process(&self) -> &Process {
-        &self.0
+        &self.process
     }
 
     /// Asks for a worker. One at a time, so its socket always has room, and descriptors on their way are few.
     pub(crate) fn order(&self, worker: u64, fds: [BorrowedFd<'_>; ORDER_FDS]) -> io::Result<()> {
         let order = message::encode(&ForkOrder { worker });
-        match packet::send(self.0.socket(), &order, &fds) {
+        match packet::send(self.process.socket(), &order, &fds) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
@@ -78,7 +95,7 @@ impl ForkServer {
 
     /// What it has said, if it has; the error is why it is not believed.
     pub(crate) fn hear(&self) -> Result<Option<Heard>, String> {
-        let (bytes, handed) = match packet::receive_untrusted_with_one(self.0.socket()) {
+        let (bytes, handed) = match packet::receive_untrusted_with_one(self.process.socket()) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err("it sent a message that is too long".to_owned());
@@ -119,11 +136,11 @@ impl ForkServer {
         };
         let pid = lives(look_at(pidfd.as_fd()))?;
         let parent = parent_of(pid).map_err(Unadopted::Unseen)?;
-        let is_child = parent == Some(self.0.pid);
+        let is_child = parent == Some(self.process.pid);
         // Else the number was given to another process in between.
         lives(look_at(pidfd.as_fd()))?;
         match is_child {
-            true => Ok(Process::forked(pid, pidfd, ends)),
+            true => Ok(Process::forked(pid, pidfd, ends, self.namespace.clone())),
             false => Err(Unadopted::Lie(
                 "it handed over a process that is none of its children",
             )),

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -40,6 +40,8 @@ struct Forked {
     exit: OnceLock<Exit>,
     /// Its life hangs by it.
     _string: DeathString,
+    /// So does the life of its pid namespace, by this one.
+    namespace: Mutex<Option<Arc<DeathString>>>,
 }
 
 /// The host's ends of what connects it with a process that is about to be forked.
@@ -67,7 +69,12 @@ impl Ends {
 
 impl Process {
     /// The process at the other ends.
-    pub(super) fn forked(pid: u32, pidfd: OwnedFd, ends: Ends) -> Self {
+    pub(super) fn forked(
+        pid: u32,
+        pidfd: OwnedFd,
+        ends: Ends,
+        namespace: Option<Arc<DeathString>>,
+    ) -> Self {
         Self {
             pid,
             pidfd,
@@ -78,12 +85,21 @@ impl Process {
             forked: Some(Forked {
                 exit: OnceLock::new(),
                 _string: ends.string,
+                namespace: Mutex::new(namespace),
             }),
         }
     }
 
     pub(crate) fn is_forked(&self) -> bool {
         self.forked.is_some()
+    }
+
+    /// It is dead, and needs its namespace no more.
+    pub(crate) fn let_go(&self) {
+        if let Some(forked) = &self.forked {
+            let namespace = forked.namespace.lock();
+            namespace.unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 
     /// Its parent has said how it ended.

@@ -27,6 +27,9 @@ const DEATHS_MAX: u32 = 3;
 /// that is stopped is not heard of at all.
 const STATUS_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long a server has to end by itself when its pool is over. Far longer than that takes.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
 /// Messages of one server that are heard before others get their turn.
 const HEARD_AT_ONCE: usize = 16;
 
@@ -65,6 +68,8 @@ struct Nursery {
     children: HashMap<u64, Child>,
     /// How many workers there are whose death the pool has not been told of, of whatever server.
     alive: usize,
+    /// The pool is over: the server has been told to end, and is killed then.
+    ends_by: Option<Instant>,
 }
 
 struct Server {
@@ -137,6 +142,7 @@ impl Loop {
                 lacks_spare: false,
                 children: HashMap::new(),
                 alive: 0,
+                ends_by: None,
             }
         });
         match why {
@@ -435,6 +441,7 @@ impl Loop {
     /// The pool learns of a death.
     fn tell_death(&mut self, place: usize, key: u64) {
         if let Some(worker) = self.workers.remove(&key) {
+            worker.process().let_go();
             worker.on_death();
             if let Some(nursery) = self.forking.at(place) {
                 nursery.alive -= 1;
@@ -444,9 +451,15 @@ impl Loop {
     }
 
     fn server_died(&mut self, place: usize) {
+        let expected = self.forking.at(place).is_some_and(|n| n.ends_by.is_some());
         let Some(server) = self.end_server(place) else {
             return;
         };
+        if expected {
+            // Reaped before anybody is told.
+            drop(server);
+            return self.settle(place);
+        }
         let how = match server.reap() {
             Some(exit) => format!("it ended ({exit})"),
             None => "it ended".to_owned(),
@@ -463,7 +476,7 @@ impl Loop {
                 pid,
                 how = %Shown(&how),
                 said = %Shown(said.trim_start_matches("; ")),
-                "a fork server died; its workers serve on"
+                "a fork server died; those of its workers that live serve on"
             );
         });
         self.count_death(place, &died);
@@ -542,8 +555,19 @@ impl Loop {
         let is_over = |nursery: &mut Nursery| {
             nursery.alive == 0 && !nursery.awaits() && is_over(&nursery.pool)
         };
-        if !self.forking.at(place).is_some_and(is_over) {
+        let Some(nursery) = self.forking.at(place) else {
             return;
+        };
+        if !is_over(nursery) {
+            return;
+        }
+        if let Some(server) = &mut nursery.server {
+            let now = Instant::now();
+            let by = *nursery.ends_by.get_or_insert(now + END_WITHIN);
+            if now < by {
+                server.server.let_go();
+                return self.shared.look_at(by);
+            }
         }
         // Its end is waited for.
         drop(self.end_server(place));
@@ -611,6 +635,7 @@ impl Nursery {
         let current = self.current.as_ref().map(|current| current.until);
         let children = self.children.values().filter_map(|child| child.status_by);
         let cancelled = self.cancelled.map(|(_, by)| by);
-        children.chain(current).chain(cancelled).min()
+        let ends = self.ends_by;
+        children.chain(current).chain(cancelled).chain(ends).min()
     }
 }

@@ -1,7 +1,8 @@
 //! What a host asks of a fork server, and what that says.
 //!
-//! A fork server is told what a worker is told ([`crate::message::WorkerSetup`]), with the artifact as its only
-//! descriptor. It is trusted no more than a worker: it has loaded native code that a hostile module may have chosen.
+//! A fork server is told what a worker is told ([`crate::message::WorkerSetup`]), with two descriptors: the artifact, and
+//! the end of a string that the host holds for as long as the server or a worker of it is to live. It is trusted no more
+//! than a worker: it has loaded native code that a hostile module may have chosen.
 
 use serde::{Deserialize, Serialize};
 

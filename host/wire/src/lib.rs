@@ -53,6 +53,8 @@ pub mod message;
 #[cfg(target_os = "linux")]
 pub mod module_info;
 #[cfg(target_os = "linux")]
+pub mod namespaces;
+#[cfg(target_os = "linux")]
 pub mod role;
 #[cfg(target_os = "linux")]
 pub mod slot;
@@ -61,4 +63,4 @@ pub mod sys;
 
 /// The version of everything in this crate that two processes must agree on. It is part of every message,
 /// so a worker program of another version is told from a broken one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;

@@ -11,6 +11,7 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::namespaces::{Namespace, Namespaces};
 use crate::slot::Geometry;
 use crate::sys::packet;
 
@@ -310,8 +311,9 @@ impl<'de> Deserialize<'de> for Stdin {
 /// What a worker process says before its first call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerMessage {
-    /// The artifact is loaded; the module's own start code runs next.
-    Loaded,
+    /// The artifact is loaded; the module's own start code runs next. The last word of a process that has not run
+    /// any of the module's code.
+    Loaded(Namespaces),
     /// Ready for calls.
     Ready,
     /// It cannot serve.
@@ -353,6 +355,8 @@ pub enum Trial {
     ResetProof,
     /// Nothing is writable and executable, so that what cannot be made so never is.
     NoNewCode,
+    /// It is in a namespace of its own.
+    Namespace(Namespace),
 }
 
 /// What a probe process says. It needs to be told nothing.

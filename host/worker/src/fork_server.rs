@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
 use stockade_wire::message::{self, Seal, WorkerMessage, WorkerSetup};
+use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::role::Assignment;
 use stockade_wire::slot::WorkerSlot;
 use stockade_wire::sys::{death_string, packet};
@@ -44,7 +45,8 @@ pub(crate) fn role(assignment: Assignment) -> ! {
 }
 
 fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
-    let (told, [artifact], _) = process::receive_setup::<WorkerSetup, 1>().map_err(setup)?;
+    let (told, [artifact, string], _) =
+        process::receive_setup::<WorkerSetup, 2>().map_err(setup)?;
     let runtime = serve::runtime(&told)?;
     let deaths = signals::deaths_of_children().map_err(setup)?;
     let sealing = match told.seal {
@@ -60,13 +62,17 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
     // compiler that was taken over by its module may have forged it; what it gains is this process, which serves
     // nothing but that module, can fork, and can neither execute a program nor make a socket.
     let program = unsafe { serve::load(&runtime, artifact, &told, None) }?;
-    if let Some(sealing) = sealing {
-        sealing.finish().map_err(setup)?;
-    }
+    let namespaces = sealing.as_ref().map(seal::ForkServer::namespaces);
+    let life = match sealing {
+        Some(sealing) => sealing.finish(string).map_err(setup)?,
+        None => string,
+    };
     Ok(Server {
         told,
         program,
+        namespaces: namespaces.unwrap_or_default(),
         deaths: Some(deaths),
+        life: Some(life),
         children: HashMap::new(),
     })
 }
@@ -74,8 +80,13 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
 struct Server {
     told: WorkerSetup,
     program: &'static Program<&'static Site>,
+    /// What its workers find themselves in.
+    namespaces: Namespaces,
     /// Readable when a child has died. None in a child.
     deaths: Option<OwnedFd>,
+    /// Readable when there is nothing left to do: the host has let go, or the pid namespace has ended. None in a
+    /// child.
+    life: Option<OwnedFd>,
     /// The numbers of the workers that are alive, by their process ids.
     children: HashMap<Pid, u64>,
 }
@@ -84,8 +95,8 @@ impl Server {
     fn serve(mut self) -> ! {
         loop {
             let socket = process::socket();
-            let deaths = self.deaths.as_ref().map(AsFd::as_fd);
-            let watched = [Some(socket), deaths].into_iter().flatten();
+            let own = [&self.life, &self.deaths].into_iter().flatten();
+            let watched = [socket].into_iter().chain(own.map(AsFd::as_fd));
             let mut fds: Vec<_> = watched
                 .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
                 .collect();
@@ -93,8 +104,12 @@ impl Server {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => fail(&format!("cannot wait: {error}")),
             }
-            let ordered = !fds[0].revents().is_empty();
+            let happened = |at: usize| !fds[at].revents().is_empty();
+            let (ordered, is_over) = (happened(0), happened(1));
             self.reap();
+            if is_over {
+                self.end();
+            }
             if ordered {
                 match packet::receive(socket) {
                     // The host is gone.
@@ -127,7 +142,12 @@ impl Server {
             serve::run(self.be_worker(worker, fds));
         }
         let Some(pid) = Pid::from_raw(forked).filter(|_| forked > 0) else {
-            return tell(&not_forked(io::Error::last_os_error()), None);
+            let error = io::Error::last_os_error();
+            // Then another server is what the host needs.
+            if self.is_over() {
+                self.end();
+            }
+            return tell(&not_forked(error), None);
         };
         // Closed before the next one is forked.
         drop(fds);
@@ -152,6 +172,7 @@ impl Server {
         serve::name(worker);
         // Nothing of the server's is of use here, but the program.
         self.deaths = None;
+        self.life = None;
         // It lives as long as the process.
         let string: &'static OwnedFd = Box::leak(Box::new(string));
         let ring = eventfd.as_raw_fd();
@@ -165,7 +186,7 @@ impl Server {
                 seal::seal_forked(string.as_fd(), ring, landlock).map_err(setup)?;
             }
         }
-        process::tell(&WorkerMessage::Loaded);
+        process::tell(&WorkerMessage::Loaded(self.namespaces));
         Worker::new(self.program, site, &self.told)
     }
 
@@ -179,10 +200,40 @@ impl Server {
             return;
         }
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if let (Some(worker), Some(end)) = (self.children.remove(&pid), end_of(status)) {
-                tell(&ForkServerMessage::Ended { worker, end }, None);
+            self.tell_end(pid, status);
+        }
+    }
+
+    fn tell_end(&mut self, pid: Pid, status: WaitStatus) {
+        if let (Some(worker), Some(end)) = (self.children.remove(&pid), end_of(status)) {
+            tell(&ForkServerMessage::Ended { worker, end }, None);
+        }
+    }
+
+    /// A process 1 that is being killed has closed what it held before its namespace takes in nobody any more.
+    fn is_over(&self) -> bool {
+        let Some(life) = &self.life else {
+            return false;
+        };
+        let mut fds = [PollFd::new(life, PollFlags::IN)];
+        let now = rustix::event::Timespec::default();
+        rustix::event::poll(&mut fds, Some(&now)) == Ok(1)
+    }
+
+    /// Ends, and tells before how its workers have ended: in a pid namespace the kernel kills all of them, and
+    /// without one the host has let go of a server whose workers are gone.
+    fn end(&mut self) -> ! {
+        let mut was_killed = false;
+        if self.namespaces.has(Namespace::Pid) {
+            while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::empty()) {
+                was_killed |= !self.children.contains_key(&pid) && !status.exited();
+                self.tell_end(pid, status);
             }
         }
+        if was_killed {
+            fail("process 1 of the pid namespace was killed, and its workers with it");
+        }
+        process::exit(0)
     }
 }
 

@@ -42,6 +42,7 @@ pub mod guest;
 #[cfg(target_os = "linux")]
 mod init;
 #[cfg(target_os = "linux")]
+mod pid_one;
 mod probe;
 #[cfg(target_os = "linux")]
 mod process;

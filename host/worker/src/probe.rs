@@ -10,16 +10,18 @@
     reason = "children of a process of one thread, which end without destructors"
 )]
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use stockade_wire::message::{ProbeMessage, StopBy, Trial, WasiSetup};
+use stockade_wire::namespaces::Namespace;
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 
 use crate::config::InstanceLimits;
@@ -74,8 +76,9 @@ fn run(assignment: Assignment) -> Result<(), String> {
     let bell = Box::leak(Box::new(
         eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| error.to_string())?,
     ));
-    // It could not be opened later.
+    // They could not be opened later.
     let maps = File::open("/proc/self/maps").ok();
+    let links = Links::open();
     let sealing = Sealing::worker(assignment, LIMITS, bell.as_fd(), None, Landlock::IfThere)
         .map_err(|breach| breach.to_string())?;
     tried(
@@ -85,6 +88,13 @@ fn run(assignment: Assignment) -> Result<(), String> {
             .unwrap_or_else(|error| Some(error.to_string())),
     );
     tried(Trial::Landlock, landlock());
+    if let Some(links) = &links {
+        for namespace in Namespace::ALL {
+            if sealing.namespaces().has(namespace) {
+                tried(Trial::Namespace(namespace), links.left(namespace));
+            }
+        }
+    }
     let program: Program<Alone> = runtime
         .load_compiled(&compiled, &WasiSetup::default())
         .map_err(|error| format!("cannot load a module: {error:?}"))?;
@@ -94,7 +104,7 @@ fn run(assignment: Assignment) -> Result<(), String> {
     sealing.finish().map_err(|breach| breach.to_string())?;
 
     tried(Trial::ResetProof, reset_proof(program)?);
-    std::mem::forget((runtime, compiled, maps));
+    std::mem::forget((runtime, compiled, maps, links));
     exercise();
     Ok(())
 }
@@ -188,12 +198,13 @@ impl Neighbour {
         let pid = fork()?;
         if pid == 0 {
             drop((asked, answer));
-            let mut uid = [0; 4];
-            if question.read_exact(&mut uid).is_err() {
+            if question.read_exact(&mut [0]).is_err() {
                 end(true);
             }
-            let same = identity::follow(u32::from_ne_bytes(uid), u32::from_ne_bytes(uid))
-                .and_then(|()| identity::drop_capabilities());
+            // It may not know itself who it is, in a namespace without users.
+            let same = owner_of(target)
+                .and_then(|uid| identity::follow(uid, uid).map_err(io::Error::from))
+                .and_then(|()| identity::drop_capabilities().map_err(io::Error::from));
             let saw = File::open(format!("/proc/{target}/mem"));
             let word: &[u8] = match (same, saw) {
                 (Err(_), _) => b"it could not become the same user",
@@ -207,14 +218,21 @@ impl Neighbour {
 
     /// To be called when this process may not be looked into any more.
     fn look(mut self) -> io::Result<Option<String>> {
-        let uid = rustix::process::getuid().as_raw();
-        self.asked.write_all(&uid.to_ne_bytes())?;
+        self.asked.write_all(&[1])?;
         drop(self.asked);
         let mut said = String::new();
         self.answer.read_to_string(&mut said)?;
         wait(self.pid)?;
         Ok(Some(said).filter(|said| !said.is_empty()))
     }
+}
+
+/// The user that a process is, as the kernel shows it to this one.
+fn owner_of(pid: u32) -> io::Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let uid = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    uid.ok_or_else(|| io::Error::other("/proc does not say whose it is"))
 }
 
 fn landlock() -> Option<String> {
@@ -225,6 +243,31 @@ fn landlock() -> Option<String> {
             "it cannot open a directory, for another reason: {error}"
         )),
     }
+}
+
+/// Which namespaces this process was in, and is.
+struct Links {
+    directory: File,
+    before: [Option<OsString>; Namespace::ALL.len()],
+}
+
+impl Links {
+    fn open() -> Option<Self> {
+        let directory = File::open("/proc/self/ns").ok()?;
+        let before = Namespace::ALL.map(|namespace| link(&directory, namespace));
+        Some(Self { directory, before })
+    }
+
+    fn left(&self, namespace: Namespace) -> Option<String> {
+        let now = link(&self.directory, namespace);
+        (now == self.before[namespace as usize])
+            .then(|| "it is in the same namespace as before".to_owned())
+    }
+}
+
+fn link(directory: &File, namespace: Namespace) -> Option<OsString> {
+    let target = rustix::fs::readlinkat(directory, namespace.link(), Vec::new()).ok()?;
+    Some(OsString::from_vec(target.into_bytes()))
 }
 
 fn no_new_code(mut file: &File) -> Option<String> {

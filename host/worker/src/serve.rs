@@ -147,7 +147,8 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     // compiler that was taken over by its module may have forged it; what it gains is this process, which
     // runs nothing but that module and has given up all but the seal's last step.
     let program = unsafe { load(&runtime, artifact, &told, files) }?;
-    process::tell(&WorkerMessage::Loaded);
+    let namespaces = sealing.as_ref().map(Sealing::namespaces);
+    process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     match sealing {
         Some(sealing) => sealing.finish().map_err(setup)?,
         // A limit of the guest's, not a wall of the process's.

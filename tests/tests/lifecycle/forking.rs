@@ -53,6 +53,16 @@ fn server(host: &Host) -> u32 {
     server
 }
 
+/// The first process of the server's pid namespace, and what the server has forked besides.
+#[track_caller]
+fn forked_by(server: u32) -> (u32, Vec<u32>) {
+    let is_first = |pid: &u32| status(*pid, "Name:").is_some_and(|name| name == "stockade-pid1");
+    let (first, workers): (Vec<u32>, Vec<u32>) =
+        children_of(server).into_iter().partition(is_first);
+    assert_eq!(first.len(), 1, "{first:?}");
+    (first[0], workers)
+}
+
 /// Sends a signal to a process that is alive, as it was a moment before.
 fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
@@ -103,7 +113,7 @@ async fn workers_are_children_of_one_process_that_loaded_the_module_once() {
     let workers: HashSet<u32> = host.stats().workers.iter().map(|w| w.pid).collect();
     assert_eq!(workers.len(), 3);
     has_spare(&host).await;
-    let children = children_of(server);
+    let (_, children) = forked_by(server);
     assert_eq!(children.len(), 4, "three workers and a spare");
     assert!(workers.iter().all(|worker| children.contains(worker)));
     for n in 0..100u64 {
@@ -127,7 +137,7 @@ async fn a_killed_worker_fails_only_its_own_call_and_the_spare_takes_its_place()
         has_spare(&host).await;
         let known: HashSet<u32> = host.stats().workers.iter().map(|w| w.pid).collect();
         let server = server(&host);
-        let spare = children_of(server);
+        let (_, spare) = forked_by(server);
         let spare: Vec<_> = spare
             .into_iter()
             .filter(|pid| !known.contains(pid))
@@ -214,6 +224,68 @@ async fn a_killed_server_fails_no_call_that_runs_and_is_replaced() {
     .await;
 }
 
+/// The kernel kills a whole pid namespace with its first process.
+#[tokio::test]
+async fn the_end_of_a_whole_namespace_is_survived() {
+    let (builder, limiter) = forks();
+    let host = builder.workers(2).build().await.unwrap();
+    for server_first in [false, true, false, true] {
+        outcome(host.warm(2)).await.unwrap();
+        has_spare(&host).await;
+        let old = server(&host);
+        let (first, mut all) = forked_by(old);
+        all.extend([first, old]);
+        let spins = host.call::<_, _, ()>("spin", ()).spawn();
+        let sleeps = host.call::<_, _, ()>("sleep_ms", (60_000u64,)).spawn();
+        running(&host, 2).await;
+        if server_first {
+            signal(old, Signal::KILL);
+            eventually_async(BOUND, || !is_alive(old)).await;
+        }
+        signal(first, Signal::KILL);
+        for call in [spins, sleeps] {
+            let broken = broken(outcome(call).await);
+            assert_eq!(*broken.cause(), Cause::Died);
+            assert!(all.contains(&broken.pid()), "{broken:?}");
+            // The kernel tells that to a parent.
+            let expected = (!server_first).then_some(Exit::Signal(9));
+            assert_eq!(broken.exit(), expected);
+        }
+        echoes(&host).await;
+        eventually_async(BOUND, || !all.iter().any(|pid| is_alive(*pid))).await;
+        outcome(host.warm(2)).await.unwrap();
+        assert_ne!(server(&host), old);
+    }
+    comes_to_rest(&host, &limiter);
+    adds_up(&host);
+    let server = server(&host);
+    let (first, mut all) = forked_by(server);
+    all.extend([first, server]);
+    drop(host);
+    eventually_async(BOUND, || !all.iter().any(|pid| is_alive(*pid))).await;
+}
+
+#[tokio::test]
+async fn a_namespace_without_a_server_ends_with_its_last_worker() {
+    let (builder, limiter) = forks();
+    let host = builder.workers(1).build().await.unwrap();
+    has_spare(&host).await;
+    let (worker, old) = (only_pid(&host), server(&host));
+    let (first, all) = forked_by(old);
+    signal(old, Signal::KILL);
+    eventually_async(BOUND, || !is_alive(old)).await;
+    signal(worker, Signal::KILL);
+    // The spare.
+    echoes(&host).await;
+    let last = only_pid(&host);
+    assert!(all.contains(&last) && last != worker && is_alive(first));
+    signal(last, Signal::KILL);
+    eventually_async(BOUND, || !is_alive(first)).await;
+    echoes(&host).await;
+    comes_to_rest(&host, &limiter);
+    adds_up(&host);
+}
+
 #[tokio::test]
 async fn a_worker_that_dies_with_its_server_is_told_without_an_exit_status() {
     let (builder, limiter) = forks();
@@ -251,7 +323,7 @@ async fn a_stopped_server_is_bounded_and_a_stopped_spare_costs_no_call() {
         .unwrap();
     has_spare(&host).await;
     let (worker, old) = (only_pid(&host), server(&host));
-    let spare = children_of(old).into_iter().find(|pid| *pid != worker);
+    let spare = forked_by(old).1.into_iter().find(|pid| *pid != worker);
     let spare = spare.unwrap();
     signal(spare, Signal::STOP);
     eventually_async(BOUND, || stopped(spare)).await;
@@ -841,8 +913,10 @@ fn a_worker_keeps_no_descriptor_of_its_server() {
                 .filter(|to| to.starts_with("pipe:"))
                 .collect()
         };
-        let forked = children_of(server);
+        let (first, forked) = forked_by(server);
         assert_eq!(forked.len(), 2);
+        // Its string, and what tells that it lives; the diagnostics are the server's.
+        assert_eq!((sockets(first).len(), fds(first).len()), (1, 3));
         for &pid in &forked {
             assert!(
                 fds(pid).iter().all(|to| !to.contains("signalfd")),

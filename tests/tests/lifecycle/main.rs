@@ -19,6 +19,7 @@ mod hostile_start;
 mod hostile_worker;
 mod hosts;
 mod lifetimes;
+mod namespaces;
 mod orphans;
 mod processes;
 mod queue;

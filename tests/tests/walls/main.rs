@@ -167,7 +167,6 @@ const ONE_WALL: [(&str, &[&str]); 5] = [
             "discard-reply",
             "keyring",
             "change-root",
-            "new-user-namespace",
             "new-filter",
             "learn-host-name",
             "signal-handler",

@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal};
+use stockade_wire::namespaces::Namespaces;
 use stockade_wire::slot::Disbelief;
 use stockade_wire::sys::packet;
 
@@ -19,7 +20,11 @@ pub(super) enum Startup {
     /// Started, not heard of.
     Silent { until: Instant },
     /// Running the module's own start code.
-    Loaded { until: Instant, since: Instant },
+    Loaded {
+        until: Instant,
+        since: Instant,
+        namespaces: Namespaces,
+    },
     /// Serving.
     Ready,
     /// It will never serve, and the pool has been told.
@@ -73,14 +78,21 @@ impl Worker {
             return false;
         };
         let error = match (message::decode(bytes), record.startup) {
-            (Ok(WorkerMessage::Loaded), Startup::Silent { .. }) => {
-                let since = Instant::now();
-                record.startup = Startup::Loaded { until, since };
+            (Ok(WorkerMessage::Loaded(namespaces)), Startup::Silent { .. }) => {
+                record.startup = Startup::Loaded {
+                    until,
+                    since: Instant::now(),
+                    namespaces,
+                };
                 return true;
             }
             (Ok(WorkerMessage::Ready), startup) => 'refused: {
+                let namespaces = match startup {
+                    Startup::Loaded { namespaces, .. } => namespaces,
+                    _ => Namespaces::default(),
+                };
                 if let Some(pool) = self.pool.upgrade()
-                    && let Err(breach) = pool.inspect_walls(self)
+                    && let Err(breach) = pool.inspect_walls(self, &namespaces)
                 {
                     break 'refused self.cannot_start(breach);
                 }
@@ -109,7 +121,7 @@ impl Worker {
                 WorkerRefusal::Dump => self.cannot_start("it spoke out of turn"),
                 WorkerRefusal::Setup => StartError::Error(Error::Spawn { reason }),
             },
-            (Ok(WorkerMessage::Loaded), _) => self.cannot_start("it spoke out of turn"),
+            (Ok(WorkerMessage::Loaded(_)), _) => self.cannot_start("it spoke out of turn"),
             (Err(malformed), _) => self.cannot_start(malformed),
         };
         self.fail_startup(record, error);

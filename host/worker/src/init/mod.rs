@@ -73,7 +73,8 @@ fn run(assignment: Assignment) -> Result<(), Refusal> {
     // What lives here lives as long as the process: dropping it would close files, which the seal forbids.
     let program: &'static Program<_> = Box::leak(Box::new(program));
     wasmtime::Engine::tls_eager_initialize();
-    process::tell(&WorkerMessage::Loaded);
+    let namespaces = sealing.as_ref().map(Sealing::namespaces);
+    process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     if let Some(sealing) = sealing {
         sealing.finish().map_err(setup)?;
     }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_long;
 use std::fs;
 use std::os::fd::RawFd;
+use std::path::Path;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -235,11 +236,13 @@ pub(super) fn compiler(artifact: RawFd) -> Vec<Rule> {
 
 /// Wasmtime's own descriptor of this process's page map.
 pub(super) fn pagemap_fd() -> Option<RawFd> {
-    let own = format!("/proc/{}/pagemap", std::process::id());
+    // In a pid namespace /proc may know this process by another number.
+    let own = Path::new("/proc").join(fs::read_link("/proc/self").ok()?);
+    let own = own.join("pagemap");
     fs::read_dir("/proc/self/fd")
         .ok()?
         .flatten()
-        .find(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == &*own))
+        .find(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == own))
         .and_then(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn every_row_has_a_reason_and_an_effect() {
-        let of_fork_servers = [forking::loading(), forking::serving()];
+        let of_fork_servers = [forking::loading(), forking::serving(), forking::pid_one()];
         for rules in tables().into_iter().chain(of_fork_servers) {
             for (index, rule) in rules.iter().enumerate() {
                 assert!(!rule.why.is_empty());

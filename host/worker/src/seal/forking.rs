@@ -4,23 +4,30 @@
 //! the artifact's bytes. It stays dumpable and may read /proc, because each worker opens its own page map there
 //! while it is being forked. What is left is a worker's to give up.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::DumpableBehavior;
+use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::role::Assignment;
 use stockade_wire::sys::death_string;
 
 use super::filter::{self, Fds};
 use super::{
-    Breach, Landlock, OrBreach, identity, landlock, leave_dumpable, limits, refuse_new_code,
+    Breach, Landlock, OrBreach, identity, landlock, leave_dumpable, limits, namespaces,
+    refuse_new_code,
 };
 use crate::config::InstanceLimits;
-use crate::{process, signals};
+use crate::{pid_one, process, signals};
 
 /// A fork server that has given up most, and can still load an artifact. [`Self::finish`] takes that too.
 #[must_use]
 pub(crate) struct ForkServer {
     serving: seccompiler::BpfProgram,
+    landlock: Landlock,
+    namespaces: Namespaces,
+    /// A pipe, by whose end it is seen that of process 1.
+    life: (OwnedFd, OwnedFd),
 }
 
 impl ForkServer {
@@ -34,12 +41,18 @@ impl ForkServer {
         const FILTER: &str = "system call filter";
         let loading = filter::compile(&filter::forking::loading()).or_breach(FILTER)?;
         let serving = filter::compile(&filter::forking::serving()).or_breach(FILTER)?;
+        let life = pipe_with(PipeFlags::CLOEXEC).or_breach("pid namespace")?;
         let mut ceilings = limits::fork_server(limits.memory_bytes).or_breach("memory limit")?;
         // A C library may prepare for these with calls that the filter forbids.
         let mut warm = [0; 1];
         crate::wasi::fill_from_system(&mut warm).or_breach("randomness")?;
         signals::name_forbidden_calls().or_breach(FILTER)?;
+        let namespaces = namespaces::Making::begin(namespaces::Kind::ForkServer);
         identity::leave_root(None).or_breach("user change")?;
+        // In a namespace without users it does not know itself who it is.
+        let is_alone = identity::is_alone();
+        // They bring capabilities, which go with the others.
+        let namespaces = namespaces.finish();
         // A change of user cancels it.
         process::die_with_host(assignment).or_breach("death with the host")?;
         identity::drop_capabilities().or_breach("no capabilities")?;
@@ -47,20 +60,47 @@ impl ForkServer {
         rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
             .or_breach("own page map")?;
         // The processes of a user who has others are those others' business, too: the kernel counts them all.
-        ceilings.extend(identity::is_alone().then(|| limits::family(workers_max)));
+        ceilings.extend(is_alone.then(|| limits::family(workers_max)));
         limits::apply(&ceilings).or_breach("resource limits")?;
         rustix::thread::set_no_new_privs(true).or_breach("no new privileges")?;
         landlock::restrict_to_proc(landlock)?;
         seccompiler::apply_filter(&loading).or_breach(FILTER)?;
-        Ok(Self { serving })
+        Ok(Self {
+            serving,
+            landlock,
+            namespaces,
+            life,
+        })
     }
 
-    /// Takes the rest: nothing new becomes executable, in the workers neither.
-    pub(crate) fn finish(self) -> Result<(), Breach> {
+    /// Takes the rest: nothing new becomes executable, in the workers neither. Where they have a pid namespace its
+    /// first process is started, which lives while the host holds the other end of `string`. What is returned is
+    /// readable when that process has ended, or when the host has let go of the string.
+    pub(crate) fn finish(self, string: OwnedFd) -> Result<OwnedFd, Breach> {
         limits::limit_files(0).or_breach("resource limits")?;
         refuse_new_code();
-        seccompiler::apply_filter(&self.serving).or_breach("system call filter")
+        let life = match self.namespaces.has(Namespace::Pid) {
+            true => pid_one::start(string, self.life, self.landlock).or_breach("pid namespace")?,
+            false => string,
+        };
+        seccompiler::apply_filter(&self.serving).or_breach("system call filter")?;
+        Ok(life)
     }
+
+    /// What workers have to themselves and to each other.
+    pub(crate) fn namespaces(&self) -> Namespaces {
+        self.namespaces
+    }
+}
+
+/// Gives up everything but waiting, in the first process of a pid namespace.
+pub(crate) fn seal_pid_one(landlock: Landlock) -> Result<(), Breach> {
+    let filter = filter::compile(&filter::forking::pid_one()).or_breach("system call filter")?;
+    leave_dumpable().or_breach("not dumpable")?;
+    limits::apply(&limits::forked()).or_breach("resource limits")?;
+    landlock::restrict(landlock, &[])?;
+    limits::apply(&limits::last(0, 0)).or_breach("resource limits")?;
+    seccompiler::apply_filter(&filter).or_breach("system call filter")
 }
 
 /// Gives up, in a worker that was just forked from a sealed server, all that a spawned one has given up when its

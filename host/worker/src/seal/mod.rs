@@ -2,9 +2,10 @@
 //! runs in it.
 //!
 //! One order, in one place, and it fails closed: a wall that cannot be built is an error that names it, and
-//! the process does not go on. The one exception is Landlock, which older kernels lack and which stands
-//! behind the filter; its absence is said on the diagnostics pipe. Where files are granted the filter admits
-//! their calls, and Landlock alone keeps them to what was granted: there it is no exception.
+//! the process does not go on. Exceptions are what many machines do not grant and what stands behind the filter:
+//! namespaces, of which the host is told, and Landlock, whose absence is said on the diagnostics pipe. Where files
+//! are granted the filter admits their calls, and Landlock alone keeps them to what was granted: there it is no
+//! exception.
 
 #![expect(
     unsafe_code,
@@ -16,6 +17,7 @@ mod forking;
 pub(crate) mod identity;
 mod landlock;
 mod limits;
+mod namespaces;
 pub mod proof;
 
 use std::fmt;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use rustix::process::DumpableBehavior;
 use stockade_wire::message::FILES_END;
+use stockade_wire::namespaces::Namespaces;
 use stockade_wire::role::Assignment;
 
 use crate::config::InstanceLimits;
@@ -31,7 +34,7 @@ use crate::wasi::Directory;
 use crate::{process, signals};
 use filter::{Fds, Rule};
 
-pub(crate) use forking::{ForkServer, seal_forked};
+pub(crate) use forking::{ForkServer, seal_forked, seal_pid_one};
 pub(crate) use landlock::Landlock;
 pub(crate) use limits::{limit_files, reserve_stack};
 
@@ -87,6 +90,7 @@ pub(crate) struct Sealing {
     filters: Vec<seccompiler::BpfProgram>,
     file_bytes_max: u64,
     has_files: bool,
+    namespaces: Namespaces,
 }
 
 /// What tells one role's process from another's.
@@ -169,7 +173,13 @@ impl Sealing {
 
         signals::name_forbidden_calls().or_breach("system call filter")?;
 
+        let namespaces = namespaces::Making::begin(match needs.files {
+            None => namespaces::Kind::Alone,
+            Some(_) => namespaces::Kind::WithFiles,
+        });
         identity::leave_root(needs.files.and_then(|files| files.owner)).or_breach("user change")?;
+        // They bring capabilities, which go with the others.
+        let namespaces = namespaces.finish();
         // A change of user cancels it.
         process::die_with_host(assignment).or_breach("death with the host")?;
         leave_dumpable().or_breach("not dumpable")?;
@@ -182,7 +192,13 @@ impl Sealing {
             filters,
             file_bytes_max: needs.file_bytes_max,
             has_files: needs.files.is_some(),
+            namespaces,
         })
+    }
+
+    /// What the process has to itself.
+    pub(crate) fn namespaces(&self) -> Namespaces {
+        self.namespaces
     }
 
     /// Takes the rest: from here on there is no new descriptor and no file but in what was granted, and nothing

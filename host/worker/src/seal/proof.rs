@@ -11,9 +11,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use stockade_wire::message::StopBy;
+use stockade_wire::namespaces::{Namespace, Outcome};
 use stockade_wire::role::{Assignment, Role};
 
-use super::{Landlock, Sealing, filter, identity, landlock, limits};
+use super::{Landlock, Sealing, filter, identity, landlock, limits, namespaces};
 use crate::config::InstanceLimits;
 use crate::guest::Runtime;
 use crate::{process, signals};
@@ -50,6 +51,8 @@ pub enum Wall {
     NoNewCode,
     /// The system call filter of a worker.
     SystemCallFilter,
+    /// Every namespace that a spawned worker makes.
+    Namespaces,
 }
 
 impl Wall {
@@ -91,6 +94,14 @@ impl Wall {
                 let rules = filter::worker(fds, false);
                 let filter = filter::compile(&rules).map_err(|e| text(&e))?;
                 seccompiler::apply_filter(&filter).map_err(|e| text(&e))
+            }
+            Self::Namespaces => {
+                let made = namespaces::Making::begin(namespaces::Kind::Alone).finish();
+                let mut all = Namespace::ALL.into_iter();
+                match all.find(|one| matches!(made.of(*one), Outcome::Refused(_))) {
+                    None => Ok(()),
+                    Some(refused) => Err(text(&format_args!("{refused:?} is refused"))),
+                }
             }
         }
     }

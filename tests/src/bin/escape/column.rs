@@ -30,7 +30,7 @@ pub(crate) enum Column {
 }
 
 /// Each wall by itself, and all of them.
-pub(crate) const WALLS: [Column; 15] = [
+pub(crate) const WALLS: [Column; 16] = [
     Column::None,
     Column::Seals,
     Column::Only(Wall::Descriptors),
@@ -44,6 +44,7 @@ pub(crate) const WALLS: [Column; 15] = [
     Column::Only(Wall::Landlock),
     Column::Only(Wall::NoNewCode),
     Column::Only(Wall::SystemCallFilter),
+    Column::Only(Wall::Namespaces),
     Column::Worker,
     Column::Compiler,
 ];
@@ -75,6 +76,7 @@ impl Column {
             Self::Only(Wall::Landlock) => "landlock",
             Self::Only(Wall::NoNewCode) => "new-code",
             Self::Only(Wall::SystemCallFilter) => "filter",
+            Self::Only(Wall::Namespaces) => "namespaces",
             Self::Worker => "worker",
             Self::Compiler => "compiler",
             Self::Initializer => "initializer",

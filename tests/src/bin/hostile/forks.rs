@@ -13,7 +13,7 @@ use stockade_wire::sys::packet;
 use crate::sys;
 
 pub(crate) fn role() -> ! {
-    let (_, [artifact]) = sys::receive::<WorkerSetup, 1>();
+    let (_, [artifact, _string]) = sys::receive::<WorkerSetup, 2>();
     let what = crate::worker::read(&mut File::from(artifact));
     match &*what {
         "forks:never" => sys::stall(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
+use stockade_wire::namespaces::{Namespace, Namespaces, Outcome};
 use stockade_wire::slot::{EventKind, Idle, ReplyKind, Request};
 use stockade_wire::sys::packet;
 
@@ -63,7 +64,7 @@ fn greet(what: &str) {
     match what {
         "hello-never" => sys::stall(),
         "hello-never-loaded" => {
-            sys::tell(&WorkerMessage::Loaded);
+            sys::tell(&WorkerMessage::Loaded(Namespaces::default()));
             sys::stall()
         }
         "hello-garbage" => sys::tell_bytes(b"HTTP/1.1 200 OK"),
@@ -76,8 +77,16 @@ fn greet(what: &str) {
             process::exit(7);
         }
         "hello-kill" => sys::suffer(Signal::KILL),
+        _ if what.starts_with("claims:") => {
+            let mut namespaces = Namespaces::default();
+            let all = Namespace::ALL.into_iter();
+            for claimed in all.filter(|one| what == format!("claims:{}", one.link())) {
+                namespaces.note(claimed, Outcome::Made);
+            }
+            sys::tell(&WorkerMessage::Loaded(namespaces));
+        }
         "hello-exit-loaded" => {
-            sys::tell(&WorkerMessage::Loaded);
+            sys::tell(&WorkerMessage::Loaded(Namespaces::default()));
             process::exit(7);
         }
         "hello-close-socket" => {
@@ -90,8 +99,12 @@ fn greet(what: &str) {
         "hello-with-descriptors" => {
             let file = File::open("/dev/null").expect("there is one");
             let fds = [file.as_fd(); packet::FDS_MAX];
-            packet::send(io::stdin(), &message::encode(&WorkerMessage::Loaded), &fds)
-                .expect("the host reads");
+            packet::send(
+                io::stdin(),
+                &message::encode(&WorkerMessage::Loaded(Namespaces::default())),
+                &fds,
+            )
+            .expect("the host reads");
         }
         _ => {}
     }

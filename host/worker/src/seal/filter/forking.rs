@@ -67,6 +67,19 @@ const BARRIERS: [u32; 3] = [
     libc::MEMBARRIER_CMD_GLOBAL as u32,
 ];
 
+/// What process 1 of the workers' namespace may do: wait.
+pub(in crate::seal) fn pid_one() -> Vec<Rule> {
+    vec![
+        rule(libc::SYS_read, &[Int(0, SOCKET)], "until the host is gone"),
+        rule(
+            libc::SYS_restart_syscall,
+            &[],
+            "it was stopped and continued",
+        ),
+        rule(libc::SYS_exit_group, &[], "the end"),
+    ]
+}
+
 /// What is left when it is loaded.
 pub(in crate::seal) fn serving() -> Vec<Rule> {
     let mut rules = common();

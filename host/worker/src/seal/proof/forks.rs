@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use stockade_wire::role::{Assignment, Role};
 
 use super::super::{ForkServer, Landlock};
@@ -20,6 +21,15 @@ pub fn seal_server(host: u32) -> Result<(), String> {
     let deaths = signals::deaths_of_children().map_err(|error| error.to_string())?;
     // A server keeps it.
     std::mem::forget(deaths);
+    // The host of the proof holds it as long as this process lives.
+    let pair = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    );
+    let (ours, theirs) = pair.map_err(|error| error.to_string())?;
+    std::mem::forget(ours);
     let assignment = Assignment {
         role: Role::ForkServer,
         host,
@@ -27,8 +37,10 @@ pub fn seal_server(host: u32) -> Result<(), String> {
     ForkServer::begin(assignment, LIMITS, WORKERS, Landlock::Required)
         .and_then(|sealing| {
             wasmtime::Engine::tls_eager_initialize();
-            sealing.finish()
+            sealing.finish(theirs)
         })
+        // A server keeps it, too.
+        .map(std::mem::forget)
         .map_err(|breach| breach.to_string())
 }
 

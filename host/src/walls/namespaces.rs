@@ -1,0 +1,113 @@
+//! Which namespaces a process is in, as far as the kernel shows it to this one.
+//!
+//! The links in `/proc/PID/ns` are for those who may look into the process: root, as a rule. But other files there
+//! differ between namespaces and are shown to everybody.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+
+use stockade_wire::namespaces::{Namespace, Outcome};
+
+use super::{WallState, claimed, missing, numbers};
+use crate::limits::Hardening;
+
+/// What the kernel says of a namespace of another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It is not this process's.
+    Own,
+    /// It is this process's.
+    Shared,
+    /// Nothing.
+    Hidden,
+}
+
+impl Shown {
+    /// From what is the same for two processes if and only if they share the namespace.
+    fn comparing<T: PartialEq>(theirs: Option<T>, ours: Option<T>) -> Self {
+        match (theirs, ours) {
+            (Some(theirs), Some(ours)) if theirs == ours => Self::Shared,
+            (Some(_), Some(_)) => Self::Own,
+            _ => Self::Hidden,
+        }
+    }
+}
+
+/// Looks at a process, whose `/proc/PID/status` is this.
+pub(super) fn shown(pid: u32, namespace: Namespace, status: &str) -> Shown {
+    let link = |who: &str| fs::read_link(format!("/proc/{who}/ns/{}", namespace.link())).ok();
+    let them = pid.to_string();
+    match Shown::comparing(link(&them), link("self")) {
+        Shown::Hidden => {}
+        shown => return shown,
+    }
+    match namespace {
+        Namespace::User => {
+            Shown::comparing(users(&them), users("self").filter(|ours| !ours.is_empty()))
+        }
+        Namespace::Network => Shown::comparing(network(&them), network("self")),
+        Namespace::Mount => {
+            Shown::comparing(mounts(&them), mounts("self").filter(|ours| ours.is_some()))
+        }
+        Namespace::Pid => Shown::comparing(depth(status), own_depth()),
+        // Nothing that everybody may read tells these apart.
+        Namespace::Ipc | Namespace::Uts | Namespace::Cgroup => Shown::Hidden,
+    }
+}
+
+/// What that means for a worker that says so of it.
+pub(super) fn state(
+    namespace: Namespace,
+    said: Outcome,
+    shown: Shown,
+    hardening: Hardening,
+) -> WallState {
+    match (shown, said) {
+        (Shown::Own, _) => WallState::Verified,
+        (Shown::Hidden, Outcome::Made) => claimed(hardening),
+        (Shown::Shared, Outcome::Made) => missing("it shares the host's"),
+        _ if hardening == Hardening::Insecure => missing("it was not asked for"),
+        (_, Outcome::Refused(number)) => {
+            let error = std::io::Error::from_raw_os_error(number);
+            missing(&format!("the kernel does not grant it here: {error}"))
+        }
+        (_, Outcome::NotTried) if namespace == Namespace::Pid => {
+            missing("only the workers of a fork server have one (`WorkerType::ForkServer`)")
+        }
+        (_, Outcome::NotTried) => missing("it made none"),
+    }
+}
+
+/// The users that its namespace knows. A worker's knows none, and no other one's map is empty.
+fn users(who: &str) -> Option<String> {
+    fs::read_to_string(format!("/proc/{who}/uid_map")).ok()
+}
+
+/// A file of its network's: the kernel numbers those of each network anew.
+fn network(who: &str) -> Option<(u64, u64)> {
+    /// Where these numbers begin. What plays the kernel may number otherwise.
+    const FIRST: u64 = 0xf000_0000;
+    let file = fs::metadata(format!("/proc/{who}/net/dev")).ok()?;
+    (file.ino() >= FIRST).then_some((file.dev(), file.ino()))
+}
+
+/// The number of the first mount that it can reach, if there is one. A copy of a mount has another number.
+fn mounts(who: &str) -> Option<Option<u64>> {
+    let file = File::open(format!("/proc/{who}/mountinfo")).ok()?;
+    let mut line = String::new();
+    BufReader::new(file.take(4096)).read_line(&mut line).ok()?;
+    match line.split_whitespace().next() {
+        None => Some(None),
+        Some(number) => number.parse().ok().map(Some),
+    }
+}
+
+/// In how many pid namespaces it has a number, as /proc sees it.
+fn depth(status: &str) -> Option<usize> {
+    Some(numbers(status, "NSpid:").len()).filter(|depth| *depth > 0)
+}
+
+fn own_depth() -> Option<usize> {
+    depth(&fs::read_to_string("/proc/self/status").ok()?)
+}

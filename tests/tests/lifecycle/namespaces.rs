@@ -1,0 +1,224 @@
+//! Namespaces of workers: as the kernel shows them, where it grants them, and calls where it grants none.
+
+use std::fs;
+
+use stockade::{Error, Hardening, Host, HostBuilder, Wall, WallState, WorkerType};
+use stockade_tests::alone::{alone_as_nobody, alone_without_namespaces, is_root};
+use stockade_tests::{ByHand, alone, guest, host_of};
+
+use crate::hosts::hostile;
+
+const EVERY: [(Wall, &str); 7] = [
+    (Wall::UserNamespace, "user"),
+    (Wall::NetworkNamespace, "net"),
+    (Wall::IpcNamespace, "ipc"),
+    (Wall::MountNamespace, "mnt"),
+    (Wall::UtsNamespace, "uts"),
+    (Wall::CgroupNamespace, "cgroup"),
+    (Wall::PidNamespace, "pid"),
+];
+
+/// What nothing tells apart that an ordinary user may read.
+const HIDDEN: [Wall; 3] = [
+    Wall::IpcNamespace,
+    Wall::UtsNamespace,
+    Wall::CgroupNamespace,
+];
+
+const TYPES: [WorkerType; 2] = [WorkerType::Spawn, WorkerType::ForkServer];
+
+fn of_type(worker_type: WorkerType) -> HostBuilder {
+    let builder = host_of(guest::probe()).workers(1).worker_type(worker_type);
+    match is_root() {
+        true => builder,
+        // The cache is not theirs.
+        false => builder.no_cache(),
+    }
+}
+
+#[track_caller]
+fn echoes(host: &Host) {
+    let call = host.run_sync::<_, _, u64>("echo_u64", (7u64,));
+    assert_eq!(ByHand::new(call).finish().unwrap(), 7);
+}
+
+fn pid(host: &Host) -> u32 {
+    host.stats().workers[0].pid
+}
+
+#[test]
+fn each_namespace_that_root_sees_is_the_workers_own() {
+    alone(|| {
+        for worker_type in TYPES {
+            let host = of_type(worker_type).build_blocking().unwrap();
+            let pid = pid(&host);
+            for (wall, name) in EVERY {
+                let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/{name}")).unwrap();
+                let has_own = wall != Wall::PidNamespace || worker_type == WorkerType::ForkServer;
+                assert_eq!(of(&pid.to_string()) != of("self"), has_own, "{wall}");
+                let state = host.walls().state(wall).cloned().unwrap();
+                match has_own {
+                    true => assert_eq!(state, WallState::Verified, "{wall}"),
+                    false => assert!(
+                        matches!(&state, WallState::Missing { reason } if reason.contains("ForkServer")),
+                        "{wall}: {state:?}"
+                    ),
+                }
+            }
+            let root = fs::read_dir(format!("/proc/{pid}/root")).unwrap();
+            assert_eq!(root.count() == 0, worker_type == WorkerType::Spawn);
+            echoes(&host);
+        }
+    });
+}
+
+#[test]
+fn of_what_an_ordinary_user_is_not_shown_there_is_a_trial_or_the_workers_word() {
+    alone_as_nobody(|| {
+        assert!(!is_root());
+        for worker_type in TYPES {
+            let host = of_type(worker_type).build_blocking().unwrap();
+            let forked = worker_type == WorkerType::ForkServer;
+            for (wall, name) in EVERY {
+                let link = fs::read_link(format!("/proc/{}/ns/{name}", pid(&host)));
+                assert!(link.is_err(), "then there is nothing to find out otherwise");
+                let state = host.walls().state(wall).cloned().unwrap();
+                match wall {
+                    // The probe is spawned: it shows nothing of what a fork server makes.
+                    _ if HIDDEN.contains(&wall) && forked => {
+                        assert_eq!(state, WallState::Claimed, "{wall}")
+                    }
+                    _ if HIDDEN.contains(&wall) => assert_eq!(state, WallState::Tried, "{wall}"),
+                    Wall::PidNamespace if !forked => {
+                        assert!(
+                            matches!(state, WallState::Missing { .. }),
+                            "{wall}: {state:?}"
+                        );
+                    }
+                    _ => assert_eq!(state, WallState::Verified, "{wall}"),
+                }
+            }
+            echoes(&host);
+        }
+    });
+}
+
+#[track_caller]
+fn is_missing(host: &Host, wall: Wall, why: &str) {
+    let walls = host.walls();
+    match walls.state(wall) {
+        Some(WallState::Missing { reason }) => assert!(reason.contains(why), "{wall}: {reason}"),
+        other => panic!("{wall}: {other:?}"),
+    }
+    assert!(walls.advice(wall).is_some(), "{wall}");
+}
+
+const REFUSED: &str = "the kernel does not grant it here: No space left on device";
+
+#[test]
+fn without_user_namespaces_root_has_all_others_and_calls_are_answered() {
+    alone_without_namespaces(&["user"], || {
+        for worker_type in TYPES {
+            let host = of_type(worker_type).build_blocking().unwrap();
+            is_missing(&host, Wall::UserNamespace, REFUSED);
+            let advice = host.walls().advice(Wall::UserNamespace).unwrap();
+            assert!(
+                advice.contains("`sysctl user.max_user_namespaces`"),
+                "{advice}"
+            );
+            for wall in [
+                Wall::NetworkNamespace,
+                Wall::MountNamespace,
+                Wall::UtsNamespace,
+            ] {
+                assert_eq!(
+                    host.walls().state(wall),
+                    Some(&WallState::Verified),
+                    "{wall}"
+                );
+            }
+            echoes(&host);
+        }
+    });
+}
+
+#[test]
+fn where_the_kernel_grants_no_namespace_they_are_missing_and_calls_are_answered() {
+    alone_without_namespaces(&EVERY.map(|(_, name)| name), || {
+        for worker_type in TYPES {
+            let host = of_type(worker_type).build_blocking().unwrap();
+            for (wall, _) in EVERY {
+                let why = match (wall, worker_type) {
+                    (Wall::PidNamespace, WorkerType::Spawn) => "ForkServer",
+                    _ => REFUSED,
+                };
+                is_missing(&host, wall, why);
+            }
+            echoes(&host);
+            for (wall, _) in EVERY {
+                let error = of_type(worker_type)
+                    .require_wall(wall)
+                    .build_blocking()
+                    .unwrap_err();
+                assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
+                let names = format!("the wall `{wall}` does not stand around a worker");
+                assert!(error.to_string().contains(&names), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn one_that_is_required_is_there_or_there_is_no_host() {
+    alone(|| {
+        for worker_type in TYPES {
+            let all = EVERY.into_iter().map(|(wall, _)| wall);
+            let given = all.filter(|wall| {
+                *wall != Wall::PidNamespace || worker_type == WorkerType::ForkServer
+            });
+            let builder = given.fold(of_type(worker_type), HostBuilder::require_wall);
+            echoes(&builder.build_blocking().unwrap());
+        }
+        let spawned = of_type(WorkerType::Spawn).require_wall(Wall::PidNamespace);
+        let error = spawned.build_blocking().unwrap_err();
+        let says = "the wall `pid namespace` does not stand around a worker";
+        assert!(error.to_string().contains(says), "{error}");
+    });
+}
+
+#[test]
+fn without_hardening_there_are_none() {
+    alone(|| {
+        for worker_type in TYPES {
+            let host = of_type(worker_type)
+                .hardening(Hardening::Insecure)
+                .build_blocking()
+                .unwrap();
+            for (wall, name) in EVERY {
+                let of = |who: &str| fs::read_link(format!("/proc/{who}/ns/{name}")).unwrap();
+                assert_eq!(of(&pid(&host).to_string()), of("self"), "{wall}");
+                is_missing(&host, wall, "");
+            }
+            echoes(&host);
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_claims_a_namespace_that_the_kernel_does_not_show_is_refused() {
+    alone_as_nobody(|| {
+        for (name, wall) in [
+            ("user", Wall::UserNamespace),
+            ("net", Wall::NetworkNamespace),
+            ("mnt", Wall::MountNamespace),
+            ("pid", Wall::PidNamespace),
+        ] {
+            let error = hostile(&format!("claims:{name}"))
+                .build_blocking()
+                .unwrap_err();
+            assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
+            let says = format!("it says that it has a {wall} of its own");
+            assert!(error.to_string().contains(&says), "{error}");
+        }
+    });
+}
