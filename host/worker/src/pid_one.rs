@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::process;
 use crate::seal::{self, Landlock};
+use crate::signals;
 
 /// The end of the string. Every other descriptor has a higher number, or is closed.
 const STRING: i32 = 0;
@@ -40,9 +41,11 @@ pub(crate) fn start(
 }
 
 fn become_it(string: &OwnedFd, held: &OwnedFd, landlock: Landlock) -> ! {
-    let kept = keep_only(string, held).map_err(|error| error.to_string());
-    let sealed =
-        kept.and_then(|()| seal::seal_pid_one(landlock).map_err(|breach| breach.to_string()));
+    // What dies without its server becomes a child of this process.
+    let ready = signals::reap_by_itself().and_then(|()| keep_only(string, held));
+    let sealed = ready
+        .map_err(|error| error.to_string())
+        .and_then(|()| seal::seal_pid_one(landlock).map_err(|breach| breach.to_string()));
     if let Err(error) = sealed {
         process::complain(&format!("process 1 of the pid namespace: {error}"));
         process::exit(1)

@@ -79,6 +79,11 @@ pub(crate) fn deaths_of_children() -> io::Result<OwnedFd> {
     }
 }
 
+/// Has the kernel reap this process's children, those that it inherits, too.
+pub(crate) fn reap_by_itself() -> io::Result<()> {
+    set(libc::SIGCHLD, libc::SIG_IGN, 0)
+}
+
 fn set_of(signals: &[c_int]) -> libc::sigset_t {
     // SAFETY: the set is initialised by `sigemptyset` before it is used, and lives on this stack.
     unsafe {

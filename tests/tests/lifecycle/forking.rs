@@ -279,6 +279,9 @@ async fn a_namespace_without_a_server_ends_with_its_last_worker() {
     echoes(&host).await;
     let last = only_pid(&host);
     assert!(all.contains(&last) && last != worker && is_alive(first));
+    // Its parent is gone, and somebody else has reaped it.
+    let exists = |pid: u32| Path::new(&format!("/proc/{pid}")).exists();
+    eventually_async(BOUND, || !exists(worker)).await;
     signal(last, Signal::KILL);
     eventually_async(BOUND, || !is_alive(first)).await;
     echoes(&host).await;

@@ -46,6 +46,11 @@ pub(in crate::seal) fn loading() -> Vec<Rule> {
         &[Int(0, REFUSE_NEW_CODE)],
         "when it is loaded, nothing more becomes executable",
     ));
+    rules.push(rule(
+        libc::SYS_rt_sigaction,
+        &[Int(0, libc::SIGCHLD as u32)],
+        "process 1 has the kernel reap what it inherits",
+    ));
     // Where new code is not seen by itself.
     #[cfg(target_arch = "aarch64")]
     for command in BARRIERS {

@@ -292,6 +292,7 @@ pub(super) const OF_LOADING: &[Call] = &[
     // What is left to forbid if the command is not looked at.
     with(libc::SYS_fcntl, [-1, libc::F_DUPFD, libc::O_ASYNC]),
     call(libc::SYS_prctl, [forking::REFUSE_NEW_CODE as c_long]),
+    with(libc::SYS_rt_sigaction, [libc::SIGCHLD, 0, 0, 8]),
     #[cfg(target_arch = "aarch64")]
     with(libc::SYS_membarrier, [libc::MEMBARRIER_CMD_GLOBAL]),
     #[cfg(target_arch = "aarch64")]
