@@ -139,12 +139,17 @@ pub(super) fn wait_for_spare(host: &Host) -> Result<Pid> {
     found.and_then(Pid::from_raw).context("it has an id")
 }
 
-/// A process with the same parent.
+/// Another worker of the same parent, which may have children that are none.
 fn sibling(pid: u32) -> Option<i32> {
     let parent = parent(pid)?;
     let processes = std::fs::read_dir("/proc").ok()?;
     let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let other = pids.find(|other| *other != pid && self::parent(*other) == Some(parent))?;
+    let is_worker = |pid: u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.starts_with("stockade-w"))
+    };
+    let other = pids
+        .find(|&other| other != pid && self::parent(other) == Some(parent) && is_worker(other))?;
     i32::try_from(other).ok()
 }
 
