@@ -191,9 +191,13 @@ async fn a_death_in_a_chunk_costs_the_item_under_way_and_neither_loses_nor_rerun
                 1..=1
             }
             Err(Error::BrokenWorker(broken)) => {
-                assert_eq!(broken.cause(), &Cause::Died, "{broken}");
                 failed += 1;
-                0..=1
+                match broken.cause() {
+                    Cause::Died => 0..=1,
+                    // Several workers in a row were killed before they took it.
+                    Cause::Unresponsive => 0..=0,
+                    _ => panic!("item {n}: {broken}"),
+                }
             }
             // Killed while it started.
             Err(Error::Spawn { .. }) => 0..=0,
