@@ -102,3 +102,27 @@ impl Drop for CallerSpan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{TryRecvError, channel};
+
+    use super::*;
+
+    #[test]
+    fn what_panics_does_not_stop_what_comes_after() {
+        let (sender, said) = channel();
+        later(0, || panic!("a subscriber's mistake"));
+        later(0, move || sender.send(7).unwrap());
+        let heard = said.recv_timeout(std::time::Duration::from_secs(5));
+        assert_eq!(heard, Ok(7));
+    }
+
+    #[test]
+    fn what_is_too_much_is_neither_run_nor_dropped() {
+        let (sender, said) = channel();
+        later(BACKLOG_BYTES_MAX, move || sender.send(7).unwrap());
+        // Dropped, it would be disconnected.
+        assert_eq!(said.try_recv(), Err(TryRecvError::Empty));
+    }
+}

@@ -61,7 +61,7 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
     // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A
     // compiler that was taken over by its module may have forged it; what it gains is this process, which serves
     // nothing but that module, can fork, and can neither execute a program nor make a socket.
-    let program = unsafe { serve::load(&runtime, artifact, &told, None) }?;
+    let program = unsafe { serve::load(&runtime, artifact, &told.wasi, None) }?;
     let namespaces = sealing.as_ref().map(seal::ForkServer::namespaces);
     let life = match sealing {
         Some(sealing) => sealing.finish(string).map_err(setup)?,

@@ -16,8 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use stockade_wire::message::{
-    Failure, FailureKind, InstanceState, Seal, WorkerMessage, WorkerRefusal, WorkerSetup,
-    encode_failure, host_call_header,
+    Failure, FailureKind, InstanceState, Seal, WasiSetup, WorkerMessage, WorkerRefusal,
+    WorkerSetup, encode_failure, host_call_header,
 };
 use stockade_wire::role::Assignment;
 use stockade_wire::slot::{ChunkReply, EventKind, Idle, ReplyKind, Request, WorkerSlot};
@@ -146,7 +146,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A
     // compiler that was taken over by its module may have forged it; what it gains is this process, which
     // runs nothing but that module and has given up all but the seal's last step.
-    let program = unsafe { load(&runtime, artifact, &told, files) }?;
+    let program = unsafe { load(&runtime, artifact, &told.wasi, files) }?;
     let namespaces = sealing.as_ref().map(Sealing::namespaces);
     process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     match sealing {
@@ -187,18 +187,18 @@ pub(crate) fn runtime(told: &WorkerSetup) -> Result<Runtime, Refusal> {
 ///
 /// # Safety
 /// As [`Runtime::load`].
-pub(crate) unsafe fn load(
+pub(crate) unsafe fn load<W: World>(
     runtime: &Runtime,
     artifact: OwnedFd,
-    told: &WorkerSetup,
+    wasi: &WasiSetup,
     files: Option<Files>,
-) -> Result<&'static Program<&'static Site>, Refusal> {
+) -> Result<&'static Program<W>, Refusal> {
     // SAFETY: the caller's promise.
-    let program =
-        unsafe { runtime.load(artifact, &told.wasi, files) }.map_err(|error| match error {
-            LoadError::Incompatible(error) => (WorkerRefusal::Artifact, format!("{error:#}")),
-            LoadError::TooLarge(error) => (WorkerRefusal::Init, format!("{error:#}")),
-        })?;
+    let program = unsafe { runtime.load(artifact, wasi, files) };
+    let program = program.map_err(|error| match error {
+        LoadError::Incompatible(error) => (WorkerRefusal::Artifact, format!("{error:#}")),
+        LoadError::TooLarge(error) => (WorkerRefusal::Init, format!("{error:#}")),
+    })?;
     wasmtime::Engine::tls_eager_initialize();
     Ok(Box::leak(Box::new(program)))
 }

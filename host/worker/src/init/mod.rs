@@ -19,9 +19,9 @@ use stockade_wire::message::{InitSetup, Seal, WorkerMessage, WorkerRefusal};
 use stockade_wire::role::Assignment;
 
 use crate::config::InstanceLimits;
-use crate::guest::{LoadError, Program, Runtime, Stopped, World};
+use crate::guest::{Runtime, Stopped, World};
 use crate::seal::{Landlock, Sealing};
-use crate::serve::{Refusal, describe, setup};
+use crate::serve::{self, Refusal, describe, setup};
 use crate::{process, seal};
 
 /// Runs the role. Never returns.
@@ -65,14 +65,7 @@ fn run(assignment: Assignment) -> Result<(), Refusal> {
     // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A
     // compiler that was taken over by its module may have forged it; what it gains is this process, which
     // runs nothing but that module and has given up all but the seal's last step.
-    let program: Program<Nobody> =
-        unsafe { runtime.load(artifact, &told.wasi, None) }.map_err(|error| match error {
-            LoadError::Incompatible(error) => (WorkerRefusal::Artifact, format!("{error:#}")),
-            LoadError::TooLarge(error) => (WorkerRefusal::Init, format!("{error:#}")),
-        })?;
-    // What lives here lives as long as the process: dropping it would close files, which the seal forbids.
-    let program: &'static Program<_> = Box::leak(Box::new(program));
-    wasmtime::Engine::tls_eager_initialize();
+    let program = unsafe { serve::load(&runtime, artifact, &told.wasi, None) }?;
     let namespaces = sealing.as_ref().map(Sealing::namespaces);
     process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     if let Some(sealing) = sealing {
