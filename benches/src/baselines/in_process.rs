@@ -67,27 +67,43 @@ impl InProcess {
         export: Export,
         args: &A,
     ) -> Result<R> {
-        self.request.clear();
-        self.request.push(0);
-        let config = bincode::config::standard();
-        bincode::serde::encode_into_writer(args, Buffer(&mut self.request), config)?;
+        let mut request = std::mem::take(&mut self.request);
+        encode(args, &mut request)?;
+        let result = self.call_encoded(export, &request).and_then(decode);
+        self.request = request;
+        result
+    }
+
+    /// The same, from and to what [`encode`] and [`decode`] make and take.
+    pub(crate) fn call_encoded(&mut self, export: Export, request: &[u8]) -> Result<&[u8]> {
         self.guest
-            .call(
-                &self.program,
-                export.0,
-                self.request.as_slice(),
-                &mut self.reply,
-            )
+            .call(&self.program, export.0, request, &mut self.reply)
             .map_err(said)?;
         self.guest.release(&self.program).map_err(said)?;
-        let Some((0, value)) = self.reply.split_first() else {
-            bail!("the guest did not answer with a value")
-        };
-        let config = config.with_limit::<{ 1 << 20 }>();
-        match bincode::serde::decode_from_slice(value, config)? {
-            (value, read) if read + 1 == self.reply.len() => Ok(value),
-            _ => bail!("bytes are left over"),
-        }
+        Ok(&self.reply)
+    }
+}
+
+/// Makes `request` that of these arguments.
+#[inline]
+pub(crate) fn encode<A: Serialize>(args: &A, request: &mut Vec<u8>) -> Result<()> {
+    request.clear();
+    request.push(0);
+    let config = bincode::config::standard();
+    bincode::serde::encode_into_writer(args, Buffer(request), config)?;
+    Ok(())
+}
+
+/// The value that a guest has answered with.
+#[inline]
+pub(crate) fn decode<R: DeserializeOwned>(reply: &[u8]) -> Result<R> {
+    let Some((0, value)) = reply.split_first() else {
+        bail!("the guest did not answer with a value")
+    };
+    let config = bincode::config::standard().with_limit::<{ 1 << 20 }>();
+    match bincode::serde::decode_from_slice(value, config)? {
+        (decoded, read) if read == value.len() => Ok(decoded),
+        _ => bail!("bytes are left over"),
     }
 }
 

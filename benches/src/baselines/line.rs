@@ -7,7 +7,7 @@ use anyhow::Result;
 use stockade_wire::sys::mapping::Mapping;
 use stockade_wire::sys::memfd::SizedMemfd;
 
-use super::peer::{Control, Kind, Peer};
+use super::peer::{Control, Kind, Peer, is_orphan};
 use crate::cpus::{Pinned, TwoCpus};
 use crate::measure::Block;
 
@@ -55,7 +55,7 @@ impl SharedLine {
             for _ in 0..ROUND_TRIPS {
                 memory.store_u64(WORD, *turn + 1);
                 *turn += 2;
-                while !reads(memory, *turn) {
+                while !reads(memory, WORD, *turn) {
                     peer.check()?;
                 }
             }
@@ -68,9 +68,9 @@ impl SharedLine {
 /// With a pause after each look that was in vain, as the product polls: without it both sides tear at the
 /// line, and a round trip takes half as long again.
 #[inline]
-fn reads(memory: &Mapping, wanted: u64) -> bool {
+pub(super) fn reads(memory: &Mapping, word: usize, wanted: u64) -> bool {
     (0..LOOKS_MAX).any(|_| {
-        let read = memory.load_u64(WORD) == wanted;
+        let read = memory.load_u64(word) == wanted;
         if !read {
             std::hint::spin_loop();
         }
@@ -84,9 +84,8 @@ pub(crate) fn answer(control: &mut Control) -> Result<()> {
     let mut turn = 0;
     while let Some(round_trips) = control.receive()? {
         for _ in 0..round_trips {
-            while !reads(&memory, turn + 1) {
-                // A host that was killed cannot end this process, and it must not spin for ever.
-                if rustix::process::getppid().is_none_or(|parent| parent.is_init()) {
+            while !reads(&memory, WORD, turn + 1) {
+                if is_orphan() {
                     return Ok(());
                 }
             }

@@ -1,6 +1,7 @@
 //! What calls are compared with. Each is as fast as its kind can be made: a ratio to a slow baseline says
 //! nothing.
 
+pub(crate) mod bare_slot;
 pub(crate) mod fork;
 pub(crate) mod in_process;
 pub(crate) mod line;

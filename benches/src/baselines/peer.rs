@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::{fork, line, socket};
+use super::{bare_slot, fork, line, socket};
 use crate::cpus::Pinned;
 
 /// As the first argument it makes this program a peer; its kind follows, then its CPU or `any`.
@@ -19,6 +19,8 @@ const ARGUMENT: &str = "--peer";
 pub(crate) enum Kind {
     /// Answers on a shared cache line.
     Line,
+    /// Calls a guest, for one who asks in shared memory.
+    BareSlot,
     /// Answers on its socket.
     Socket,
     /// Forks, far away from this process's mappings.
@@ -26,11 +28,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Line, Self::Socket, Self::Fork];
+    const ALL: [Self; 4] = [Self::Line, Self::BareSlot, Self::Socket, Self::Fork];
 
     fn name(self) -> &'static str {
         match self {
             Self::Line => "line",
+            Self::BareSlot => "bare-slot",
             Self::Socket => "socket",
             Self::Fork => "fork",
         }
@@ -103,9 +106,15 @@ fn run(kind: &str, cpu: &str) -> Result<()> {
     let mut control = Control;
     match kind {
         Kind::Line => line::answer(&mut control),
+        Kind::BareSlot => bare_slot::answer(&mut control),
         Kind::Socket => socket::answer(),
         Kind::Fork => fork::answer(&mut control),
     }
+}
+
+/// Whether this peer is left alone: who was killed cannot end it, and it must not spin for ever.
+pub(super) fn is_orphan() -> bool {
+    rustix::process::getppid().is_none_or(|parent| parent.is_init())
 }
 
 /// The peer's end of the socket.

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use stockade::{Host, Retire, State};
 use tokio::runtime::Runtime;
 
+use crate::baselines::bare_slot::BareSlot;
 use crate::baselines::in_process::InProcess;
 use crate::baselines::line::SharedLine;
 use crate::baselines::socket::SocketPingPong;
@@ -48,8 +49,9 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     };
     outcome.note("a call is host.run_sync(\"add\", (1u32, 2u32)).await of the hello guest on a current-thread runtime; rows with multi_thread: in a task of a multi-thread runtime");
     outcome.note("overhead: warm_keep minus the median of in_process");
+    outcome.note("bare_slot: the same guest in another process, by one cache line there and one back, encoded, called and decoded as in_process does, and nothing else; overhead_bare_slot: that minus in_process, so the least that any second process costs here. in_process_beside_a_poll: in_process while the other CPU polls a line");
     outcome.note(format!(
-        "shared_line and socket_pingpong have their ends pinned to CPU {} and CPU {}; nothing else is pinned; a sample of shared_line is the mean of ten round trips",
+        "shared_line, bare_slot and socket_pingpong have their ends pinned to CPU {} and CPU {}, in_process_beside_a_poll its two sides; nothing else is pinned; a sample of shared_line is the mean of ten round trips",
         cpus.ours, cpus.theirs
     ));
     outcome.note("spaced: 50 us between the end of a call and the start of the next, spent computing; its in_process is spaced alike. spaced_wide: 500 us. rested: 2 ms, spent sleeping");
@@ -93,6 +95,8 @@ impl Hosts {
 struct Measured {
     in_process: Samples,
     in_process_spaced: Samples,
+    in_process_beside_a_poll: Samples,
+    bare_slot: Samples,
     shared_line: Samples,
     socket_pingpong: Samples,
     warm_keep: Samples,
@@ -119,15 +123,23 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
     } = hosts;
     let mut line = SharedLine::start(cpus)?;
     let mut socket = SocketPingPong::start(cpus)?;
+    let bare = RefCell::new(BareSlot::start(cpus)?);
     let guest = InProcess::new(HELLO)?;
     let add = guest.export("add")?;
-    // Two sides call the same instance, in turns.
+    // Two sides use the same, in turns.
     let guest = RefCell::new(guest);
     let call_guest = || check(guest.borrow_mut().call(add, black_box(&ARGS))?);
 
     let at_once: fn(Duration) = |_| ();
     let mut in_process = Side::new(SMALL, |block| block.time(call_guest));
     let mut in_process_spaced = Side::new(SPACED, |block| block.time_spaced(SPACE, call_guest));
+    let mut in_process_beside_a_poll = Side::new(SMALL, |block| {
+        bare.borrow_mut().beside_a_poll(|| block.time(call_guest))
+    });
+    let mut bare_slot = Side::new(SMALL, |block| {
+        bare.borrow_mut()
+            .block(block, |slot| check(slot.call(black_box(&ARGS))?))
+    });
     let mut shared_line = Side::new(SMALL, |block| line.block(block));
     let mut socket_pingpong = Side::new(Size::new(10, 100), |block| socket.block(block));
     let calls = |host, space, wait: fn(Duration)| {
@@ -152,6 +164,8 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
             &mut in_process,
             &mut warm_keep,
             &mut shared_line,
+            &mut bare_slot,
+            &mut in_process_beside_a_poll,
             &mut warm_fresh,
             &mut socket_pingpong,
             &mut fresh_spaced,
@@ -169,6 +183,8 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
     Ok(Measured {
         in_process: in_process.finish(),
         in_process_spaced: in_process_spaced.finish(),
+        in_process_beside_a_poll: in_process_beside_a_poll.finish(),
+        bare_slot: bare_slot.finish(),
         shared_line: shared_line.finish(),
         socket_pingpong: socket_pingpong.finish(),
         warm_keep: warm_keep.finish(),
@@ -209,6 +225,16 @@ fn rows(m: &Measured) -> Vec<Row> {
         to_guest(Row::time("warm_keep_retiring", &m.keep_retiring)),
         to_guest(Row::time("warm_keep_multi_thread", &m.keep_multi)),
         to_guest(Row::time("warm_fresh_multi_thread", &m.fresh_multi)),
+        to_line(Row::time_beyond(
+            "overhead_bare_slot",
+            &m.bare_slot,
+            m.in_process.median(),
+        )),
+        to_guest(Row::time("bare_slot", &m.bare_slot)),
+        to_guest(Row::time(
+            "in_process_beside_a_poll",
+            &m.in_process_beside_a_poll,
+        )),
         Row::time("in_process", &m.in_process),
         Row::time("in_process_spaced", &m.in_process_spaced),
         Row::time("shared_line", &m.shared_line),
