@@ -8,17 +8,17 @@
 
 pub(super) mod files;
 pub(super) mod forking;
+mod program;
 
-use std::collections::BTreeMap;
 use std::ffi::c_long;
 use std::fs;
+use std::io;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
+use program::{Answer, program};
+
+pub(super) use program::Program;
 
 /// One row. Several rows for one call are alternatives.
 #[derive(Debug, Clone)]
@@ -236,61 +236,26 @@ pub(super) fn compiler(artifact: RawFd) -> Vec<Rule> {
 
 /// Wasmtime's own descriptor of this process's page map.
 pub(super) fn pagemap_fd() -> Option<RawFd> {
+    /// It is one of the first that the process opens, and they need not be listed to be looked at.
+    const FIRST: std::ops::Range<RawFd> = 3..16;
     // In a pid namespace /proc may know this process by another number.
     let own = Path::new("/proc").join(fs::read_link("/proc/self").ok()?);
     let own = own.join("pagemap");
-    fs::read_dir("/proc/self/fd")
-        .ok()?
-        .flatten()
-        .find(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == own))
-        .and_then(|entry| entry.file_name().to_str()?.parse().ok())
+    let is_it = |number: &RawFd| {
+        fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|target| target == own)
+    };
+    FIRST.into_iter().find(is_it).or_else(|| {
+        let all = fs::read_dir("/proc/self/fd").ok()?.flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .find(is_it)
+    })
 }
 
 /// Makes the kernel's program of a table: what is not in it kills.
-pub(super) fn compile(rules: &[Rule]) -> Result<BpfProgram, seccompiler::Error> {
-    // Not `KillProcess`: nobody would learn which call it was. The call is denied either way, and the table lets
+pub(super) fn compile(rules: &[Rule]) -> io::Result<Program> {
+    // Not the end at once: nobody would learn which call it was. The call is denied either way, and the table lets
     // nobody change what the signal does.
-    program(rules, SeccompAction::Trap, SeccompAction::Allow)
-}
-
-fn program(
-    rules: &[Rule],
-    otherwise: SeccompAction,
-    matched: SeccompAction,
-) -> Result<BpfProgram, seccompiler::Error> {
-    let mut table: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for rule in rules {
-        let alternatives = table.entry(rule.call).or_default();
-        // A call without alternatives is allowed whatever its arguments.
-        if !rule.checks.is_empty() {
-            let conditions = rule.checks.iter().map(|check| check.condition());
-            alternatives.push(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?);
-        }
-    }
-    let filter = SeccompFilter::new(
-        table,
-        otherwise,
-        matched,
-        std::env::consts::ARCH.try_into()?,
-    )?;
-    Ok(filter.try_into()?)
-}
-
-impl Check {
-    fn condition(self) -> Result<SeccompCondition, seccompiler::BackendError> {
-        use SeccompCmpArgLen::{Dword, Qword};
-        use SeccompCmpOp::{Eq, Ge, MaskedEq, Ne};
-        let (argument, width, operator, value) = match self {
-            Self::Int(argument, value) => (argument, Dword, Eq, value.into()),
-            Self::Without(argument, mask) => (argument, Qword, MaskedEq(mask), 0),
-            Self::Bits(argument, mask, bits) => {
-                (argument, Dword, MaskedEq(mask.into()), bits.into())
-            }
-            Self::AtLeast(argument, least) => (argument, Dword, Ge, least.into()),
-            Self::NotNull(argument) => (argument, Qword, Ne, 0),
-        };
-        SeccompCondition::new(argument, width, operator, value)
-    }
+    program(rules, Answer::Trap, Answer::Allow)
 }
 
 #[cfg(test)]
@@ -325,7 +290,7 @@ mod tests {
                     .iter()
                     .enumerate()
                     .filter(|(other, _)| *other != index);
-                // An unconditional row beside a conditional one would be silently dropped.
+                // A conditional row beside an unconditional one would say nothing.
                 for (_, other) in others.filter(|(_, other)| other.call == rule.call) {
                     assert!(!rule.checks.is_empty() && !other.checks.is_empty());
                     assert_ne!(format!("{:?}", rule.checks), format!("{:?}", other.checks));

@@ -23,7 +23,7 @@ use crate::{pid_one, process, signals};
 /// A fork server that has given up most, and can still load an artifact. [`Self::finish`] takes that too.
 #[must_use]
 pub(crate) struct ForkServer {
-    serving: seccompiler::BpfProgram,
+    serving: filter::Program,
     landlock: Landlock,
     namespaces: Namespaces,
     /// A pipe, by whose end it is seen that of process 1.
@@ -64,7 +64,7 @@ impl ForkServer {
         limits::apply(&ceilings).or_breach("resource limits")?;
         rustix::thread::set_no_new_privs(true).or_breach("no new privileges")?;
         landlock::restrict_to_proc(landlock)?;
-        seccompiler::apply_filter(&loading).or_breach(FILTER)?;
+        loading.apply().or_breach(FILTER)?;
         Ok(Self {
             serving,
             landlock,
@@ -83,7 +83,7 @@ impl ForkServer {
             true => pid_one::start(string, self.life, self.landlock).or_breach("pid namespace")?,
             false => string,
         };
-        seccompiler::apply_filter(&self.serving).or_breach("system call filter")?;
+        self.serving.apply().or_breach("system call filter")?;
         Ok(life)
     }
 
@@ -100,7 +100,7 @@ pub(crate) fn seal_pid_one(landlock: Landlock) -> Result<(), Breach> {
     limits::apply(&limits::forked()).or_breach("resource limits")?;
     landlock::restrict(landlock, &[])?;
     limits::apply(&limits::last(0, 0)).or_breach("resource limits")?;
-    seccompiler::apply_filter(&filter).or_breach("system call filter")
+    filter.apply().or_breach("system call filter")
 }
 
 /// Gives up, in a worker that was just forked from a sealed server, all that a spawned one has given up when its
@@ -120,5 +120,5 @@ pub(crate) fn seal_forked(
     landlock::restrict(landlock, &[])?;
     death_string::die_with(string).or_breach("death with the host")?;
     limits::apply(&limits::last(0, 0)).or_breach("resource limits")?;
-    seccompiler::apply_filter(&filter).or_breach("system call filter")
+    filter.apply().or_breach("system call filter")
 }

@@ -87,7 +87,7 @@ pub(crate) struct Files<'a> {
 #[must_use]
 pub(crate) struct Sealing {
     /// In the order in which they are put up: the last one forbids to put up another.
-    filters: Vec<seccompiler::BpfProgram>,
+    filters: Vec<filter::Program>,
     file_bytes_max: u64,
     has_files: bool,
     namespaces: Namespaces,
@@ -213,7 +213,7 @@ impl Sealing {
             .or_breach("resource limits")?;
         refuse_new_code();
         for filter in &self.filters {
-            seccompiler::apply_filter(filter).or_breach("system call filter")?;
+            filter.apply().or_breach("system call filter")?;
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl Wall {
                 };
                 let rules = filter::worker(fds, false);
                 let filter = filter::compile(&rules).map_err(|e| text(&e))?;
-                seccompiler::apply_filter(&filter).map_err(|e| text(&e))
+                filter.apply().map_err(|e| text(&e))
             }
             Self::Namespaces => {
                 let made = namespaces::Making::begin(namespaces::Kind::Alone).finish();

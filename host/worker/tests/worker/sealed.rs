@@ -30,10 +30,7 @@ fn a_sealed_worker_has_given_up_what_it_can() {
         let uids = line("Uid:");
         assert!(!uids.split_whitespace().any(|uid| uid == "0"), "{uids}");
         assert_eq!(worker.call("echo", &[0, 1]), Answer::Value(vec![0, 1]));
-        let id = worker.publish("spin", &[0]);
-        worker.wait_accepted();
-        worker.stop(id);
-        assert_eq!(worker.wait(), Answer::Interrupted);
+        assert_eq!(worker.stop_running("spin"), Answer::Interrupted);
     }
 }
 

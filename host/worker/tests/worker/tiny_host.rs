@@ -260,6 +260,20 @@ impl Worker {
         self.last
     }
 
+    /// Stops a call, and says how it ended. One that was stopped between its mark and its guest is skipped, rightly,
+    /// and another one is made.
+    pub(crate) fn stop_running(&mut self, function: &str) -> Answer {
+        loop {
+            let id = self.publish(function, &[0]);
+            self.wait_accepted();
+            self.stop(id);
+            match self.wait() {
+                Answer::Skipped => {}
+                answer => return answer,
+            }
+        }
+    }
+
     /// Waits until the worker says that guest code may run for the newest call.
     pub(crate) fn wait_accepted(&self) {
         while !self.slot.accepted(self.last) {

@@ -8,11 +8,10 @@ use std::ffi::c_long;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
-use seccompiler::{BpfProgram, SeccompAction};
 use stockade_wire::message::FILES_FROM;
 
 use super::Check::{AtLeast, Bits, Int, NotNull, Without};
-use super::{Check, Rule, program, rule};
+use super::{Answer, Check, Program, Rule, program, rule};
 
 /// The descriptor of a file that a guest opened.
 const OPENED: Check = AtLeast(0, FILES_FROM);
@@ -116,11 +115,11 @@ pub(super) fn refused() -> Vec<Rule> {
 }
 
 /// The kernel's program of [`refused`].
-pub(in crate::seal) fn refusals() -> Result<BpfProgram, seccompiler::Error> {
+pub(in crate::seal) fn refusals() -> io::Result<Program> {
     program(
         &refused(),
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::ENOTSUP as u32),
+        Answer::Allow,
+        Answer::Refuse(libc::ENOTSUP as u16),
     )
 }
 

@@ -62,7 +62,7 @@ impl Granted {
         ];
         for filter in filters {
             let filter = filter.map_err(|error| error.to_string())?;
-            seccompiler::apply_filter(&filter).map_err(|error| error.to_string())?;
+            filter.apply().map_err(|error| error.to_string())?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ fn attempt(rules: Option<&dyn Fn() -> Vec<Rule>>, call: Call) -> End {
     let end = in_child(|| {
         let filter = rules.map(|rules| compile(&rules()));
         match filter {
-            Some(Ok(filter)) if seccompiler::apply_filter(&filter).is_ok() => {}
+            Some(Ok(filter)) if filter.apply().is_ok() => {}
             None => {}
             _ => return NO_FILTER,
         }
@@ -214,13 +214,12 @@ fn answer_with(refused: &dyn Fn() -> Vec<Rule>, call: Call) -> Option<c_int> {
     let end = in_child(|| {
         let politely = program(
             &refused(),
-            SeccompAction::Allow,
-            SeccompAction::Errno(libc::ENOTSUP as u32),
+            Answer::Allow,
+            Answer::Refuse(libc::ENOTSUP as u16),
         );
         let up = rustix::thread::set_no_new_privs(true).is_ok()
-            && politely.is_ok_and(|filter| seccompiler::apply_filter(&filter).is_ok())
-            && compile(&tables::of_worker_with_files())
-                .is_ok_and(|filter| seccompiler::apply_filter(&filter).is_ok());
+            && politely.is_ok_and(|filter| filter.apply().is_ok())
+            && compile(&tables::of_worker_with_files()).is_ok_and(|filter| filter.apply().is_ok());
         match up {
             true => make(call).err().unwrap_or_default(),
             false => NO_FILTER,

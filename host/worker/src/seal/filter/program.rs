@@ -1,0 +1,290 @@
+//! The kernel's program of a table.
+//!
+//! Whoever puts up a filter waits for the kernel, which runs it once for each call that it knows, to remember which
+//! are allowed whatever their arguments, and makes machine code of it. Both are part of every worker's start. So a call
+//! is found by halving the table, not by going through it, and an argument is loaded once.
+#![expect(
+    unsafe_code,
+    reason = "seccomp(2) takes a pointer to the program, and no crate of ours calls it with one"
+)]
+
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD,
+    BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+    SECCOMP_RET_TRAP, sock_filter, sock_fprog,
+};
+
+use super::{Check, Rule};
+
+/// A filter that can be put up.
+#[derive(Debug)]
+pub(in crate::seal) struct Program(Vec<sock_filter>);
+
+/// What the kernel does about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Allow,
+    /// It is not made, and the process is sent SIGSYS.
+    Trap,
+    /// It is not made, and this is its error number.
+    Refuse(u16),
+}
+
+/// `AUDIT_ARCH_*` of this program. Numbers of calls mean nothing without it.
+const ARCHITECTURE: Option<u32> = match () {
+    () if cfg!(target_arch = "x86_64") => Some(0xc000_003e),
+    () if cfg!(target_arch = "aarch64") => Some(0xc000_00b7),
+    () if cfg!(target_arch = "riscv64") => Some(0xc000_00f3),
+    () => None,
+};
+
+/// Where `struct seccomp_data` has what is asked about.
+const CALL: u32 = 0;
+const ARCHITECTURE_OF_CALL: u32 = 4;
+
+/// The lower half of an argument, and behind it the upper one.
+const fn halves(argument: u8) -> [u32; 2] {
+    const {
+        assert!(
+            cfg!(target_endian = "little"),
+            "else the upper half is first"
+        )
+    };
+    let low = 16 + 8 * argument as u32;
+    [low, low + 4]
+}
+
+/// So many calls are compared one after the other, where halving further would make the program longer.
+const TOGETHER: usize = 2;
+
+/// Makes the program of a table. Rows for one call are alternatives.
+pub(super) fn program(rules: &[Rule], otherwise: Answer, matched: Answer) -> io::Result<Program> {
+    let architecture = ARCHITECTURE.ok_or_else(|| {
+        let message = "the numbers of this processor's system calls are not known";
+        io::Error::new(io::ErrorKind::Unsupported, message)
+    })?;
+    let mut table: BTreeMap<u32, Vec<&[Check]>> = BTreeMap::new();
+    for rule in rules {
+        let call = u32::try_from(rule.call).map_err(io::Error::other)?;
+        table.entry(call).or_default().push(&rule.checks);
+    }
+    let calls: Vec<_> = table
+        .into_iter()
+        .map(|(call, rows)| (call, answer_by_arguments(&rows, otherwise, matched)))
+        .collect();
+    let mut known = vec![load(CALL)];
+    known.extend(answer_by_call(&calls, otherwise));
+    let foreign = vec![give(SECCOMP_RET_KILL_PROCESS)];
+    let mut program = vec![load(ARCHITECTURE_OF_CALL)];
+    program.extend(branch(BPF_JEQ, architecture, known, foreign));
+    Ok(Program(program))
+}
+
+impl Program {
+    /// Puts it up, for good, and gives up new privileges, which the kernel wants of whoever has none.
+    pub(in crate::seal) fn apply(&self) -> io::Result<()> {
+        rustix::thread::set_no_new_privs(true)?;
+        let program = sock_fprog {
+            len: u16::try_from(self.0.len()).map_err(io::Error::other)?,
+            filter: self.0.as_ptr().cast_mut(),
+        };
+        // SAFETY: the kernel reads the program that this points to, of the length that it says, and keeps a copy.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                0,
+                &raw const program,
+            )
+        };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Answer {
+    fn value(self) -> u32 {
+        match self {
+            Self::Allow => SECCOMP_RET_ALLOW,
+            Self::Trap => SECCOMP_RET_TRAP,
+            Self::Refuse(errno) => SECCOMP_RET_ERRNO | u32::from(errno),
+        }
+    }
+}
+
+/// Of calls in order, with what is to be done for each; the number of the one that is made is loaded.
+fn answer_by_call(calls: &[(u32, Vec<sock_filter>)], otherwise: Answer) -> Vec<sock_filter> {
+    if calls.len() <= TOGETHER {
+        let none = vec![give(otherwise.value())];
+        let last_first = calls.iter().rev();
+        return last_first.fold(none, |others, (call, answer)| {
+            branch(BPF_JEQ, *call, answer.clone(), others)
+        });
+    }
+    let (lower, upper) = calls.split_at(calls.len() / 2);
+    let [lower_half, upper_half] = [lower, upper].map(|half| answer_by_call(half, otherwise));
+    branch(BPF_JGE, upper[0].0, upper_half, lower_half)
+}
+
+/// Of one call, by the rows that allow it.
+fn answer_by_arguments(rows: &[&[Check]], otherwise: Answer, matched: Answer) -> Vec<sock_filter> {
+    let mut program = Vec::new();
+    let mut loaded = None;
+    for checks in rows {
+        let mut row = Row {
+            steps: Vec::new(),
+            loaded,
+        };
+        for check in *checks {
+            row.require(*check);
+        }
+        // The next one is tried when a check has failed, and only of a single one it is known what is loaded then.
+        loaded = row.loaded.filter(|_| checks.len() == 1);
+        program.extend(row.finish(matched));
+        if checks.is_empty() {
+            return program;
+        }
+    }
+    program.push(give(otherwise.value()));
+    program
+}
+
+/// One row's checks.
+struct Row {
+    steps: Vec<Step>,
+    /// The half of an argument that is loaded.
+    loaded: Option<u32>,
+}
+
+enum Step {
+    Plain(sock_filter),
+    /// The row does not match unless this comparison comes out so.
+    Need(u32, u32, bool),
+    /// The next steps are not needed if this comparison holds.
+    Skip(u32, u32, u8),
+}
+
+impl Row {
+    fn load(&mut self, half: u32) {
+        if self.loaded.replace(half) != Some(half) {
+            self.steps.push(Step::Plain(load(half)));
+        }
+    }
+
+    fn require(&mut self, check: Check) {
+        match check {
+            Check::Int(argument, value) => self.require_half(halves(argument)[0], BPF_JEQ, value),
+            Check::AtLeast(argument, least) => {
+                self.require_half(halves(argument)[0], BPF_JGE, least);
+            }
+            Check::Without(argument, mask) => {
+                let [low, high] = halves(argument);
+                for (half, mask) in [(low, mask as u32), (high, (mask >> 32) as u32)] {
+                    if mask != 0 {
+                        self.load(half);
+                        self.steps.push(Step::Need(BPF_JSET, mask, false));
+                    }
+                }
+            }
+            Check::Bits(argument, mask, bits) => {
+                self.load(halves(argument)[0]);
+                self.steps
+                    .push(Step::Plain(instruction(BPF_ALU | BPF_AND | BPF_K, mask)));
+                self.loaded = None;
+                self.steps.push(Step::Need(BPF_JEQ, bits, true));
+            }
+            Check::NotNull(argument) => {
+                let [low, high] = halves(argument);
+                self.load(low);
+                self.steps.push(Step::Skip(BPF_JGT, 0, 2));
+                self.loaded = None;
+                self.load(high);
+                self.steps.push(Step::Need(BPF_JGT, 0, true));
+                // One half or the other.
+                self.loaded = None;
+            }
+        }
+    }
+
+    fn require_half(&mut self, half: u32, comparison: u32, value: u32) {
+        self.load(half);
+        self.steps.push(Step::Need(comparison, value, true));
+    }
+
+    /// With the answer when all checks hold; the next row follows.
+    fn finish(self, matched: Answer) -> Vec<sock_filter> {
+        let len = self.steps.len();
+        let steps = self.steps.into_iter().enumerate();
+        let mut program: Vec<_> = steps
+            .map(|(at, step)| {
+                let to_next_row = || u8::try_from(len - at).expect("a row has few checks");
+                match step {
+                    Step::Plain(instruction) => instruction,
+                    Step::Need(comparison, value, true) => {
+                        jump(comparison, value, 0, to_next_row())
+                    }
+                    Step::Need(comparison, value, false) => {
+                        jump(comparison, value, to_next_row(), 0)
+                    }
+                    Step::Skip(comparison, value, steps) => jump(comparison, value, steps, 0),
+                }
+            })
+            .collect();
+        program.push(give(matched.value()));
+        program
+    }
+}
+
+/// Goes one way or the other. Neither comes to its end.
+fn branch(
+    comparison: u32,
+    value: u32,
+    yes: Vec<sock_filter>,
+    no: Vec<sock_filter>,
+) -> Vec<sock_filter> {
+    let mut program = match u8::try_from(yes.len()) {
+        Ok(over) => vec![jump(comparison, value, 0, over)],
+        // A conditional jump reaches no further.
+        Err(_) => vec![
+            jump(comparison, value, 1, 0),
+            instruction(BPF_JMP | BPF_JA | BPF_K, yes.len() as u32),
+        ],
+    };
+    program.extend(yes);
+    program.extend(no);
+    program
+}
+
+fn load(offset: u32) -> sock_filter {
+    instruction(BPF_LD | BPF_W | BPF_ABS, offset)
+}
+
+fn give(value: u32) -> sock_filter {
+    instruction(BPF_RET | BPF_K, value)
+}
+
+fn instruction(code: u32, k: u32) -> sock_filter {
+    sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    }
+}
+
+fn jump(comparison: u32, value: u32, yes: u8, no: u8) -> sock_filter {
+    sock_filter {
+        jt: yes,
+        jf: no,
+        ..instruction(BPF_JMP | comparison | BPF_K, value)
+    }
+}
+
+#[cfg(test)]
+#[path = "program_tests.rs"]
+mod tests;
