@@ -307,6 +307,39 @@ pub(super) const OF_LOADING: &[Call] = &[
     ),
 ];
 
+/// What process 1 of a pid namespace needs: to wait, and to end.
+pub(super) const OF_PID_ONE: &[Call] = &[
+    call(libc::SYS_read, []),
+    call(libc::SYS_restart_syscall, []),
+    call(libc::SYS_exit_group, []),
+];
+
+/// Every call that another role makes or must not make, and which that process may not: but for those of which a
+/// process dies that has no filter.
+pub(super) fn to_pid_one() -> Vec<Call> {
+    const DEADLY: [Call; 2] = [
+        call(libc::SYS_rt_sigreturn, []),
+        call(libc::SYS_tgkill, [OWN, OWN, libc::SIGABRT as c_long]),
+    ];
+    let mut all = [
+        COMMON,
+        RING,
+        RESET,
+        OUTPUTS,
+        BY_ESCAPED,
+        FILES_NEEDED,
+        NOT_ON_FILES,
+        OF_FORK_SERVER,
+        OF_LOADING,
+        TO_FORK_SERVER,
+    ]
+    .concat();
+    all.retain(|call| !OF_PID_ONE.contains(call) && !DEADLY.contains(call));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 const fn open_for(flags: c_int) -> Call {
     with(libc::SYS_openat, [-1, 0, flags])
 }

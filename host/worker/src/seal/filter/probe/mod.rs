@@ -48,13 +48,18 @@ fn in_child(then: impl FnOnce() -> c_int) -> End {
     }
 }
 
-/// In a child that is about to end: makes a call.
-fn make((call, arguments): Call) -> Result<(), c_int> {
+/// The same call, as this process makes it.
+fn own((call, arguments): Call) -> Call {
     let own = c_long::from(std::process::id());
-    let [a, b, c, d, e, f] = arguments.map(|argument| match argument {
+    let arguments = arguments.map(|argument| match argument {
         OWN => own,
         other => other,
     });
+    (call, arguments)
+}
+
+/// In a child that is about to end: makes a call, and no other one.
+fn make((call, [a, b, c, d, e, f]): Call) -> Result<(), c_int> {
     // SAFETY: the arguments name memory of the kernel's choice, a text or none, so no object is changed; and whatever
     // the call does to this process, it is about to end, as is one that it forks.
     match unsafe { libc::syscall(call, a, b, c, d, e, f) } {
@@ -72,13 +77,16 @@ const NO_FILTER: c_int = 255;
 /// child itself makes them.
 fn attempt(rules: Option<&dyn Fn() -> Vec<Rule>>, call: Call) -> End {
     let end = in_child(|| {
+        let call = own(call);
         let filter = rules.map(|rules| compile(&rules()));
-        match filter {
+        match &filter {
             Some(Ok(filter)) if filter.apply().is_ok() => {}
             None => {}
             _ => return NO_FILTER,
         }
         let _ = make(call);
+        // To give memory back may take a call that the filter forbids.
+        std::mem::forget(filter);
         0
     });
     assert_ne!(end, End::Other(NO_FILTER << 8), "there is no filter");
@@ -212,6 +220,7 @@ fn with_any_one_check_weaker_something_forbidden_is_allowed() {
 /// What a call is answered under both filters of a worker with files.
 fn answer_with(refused: &dyn Fn() -> Vec<Rule>, call: Call) -> Option<c_int> {
     let end = in_child(|| {
+        let call = own(call);
         let politely = program(
             &refused(),
             Answer::Allow,

@@ -24,10 +24,10 @@ pub(super) fn of_worker_with_files() -> Vec<Rule> {
     worker(fds(true), true)
 }
 
-pub(super) fn all() -> [Table; 8] {
+pub(super) fn all() -> [Table; 9] {
     use calls::{
-        BY_ESCAPED, COMMON, FILES_NEEDED, NOT_ON_FILES, OF_FORK_SERVER, OF_LOADING, OUTPUTS, RESET,
-        RING, TO_FORK_SERVER,
+        BY_ESCAPED, COMMON, FILES_NEEDED, NOT_ON_FILES, OF_FORK_SERVER, OF_LOADING, OF_PID_ONE,
+        OUTPUTS, RESET, RING, TO_FORK_SERVER,
     };
     [
         Table {
@@ -79,6 +79,12 @@ pub(super) fn all() -> [Table; 8] {
             needed: [COMMON, RING, RESET, OF_FORK_SERVER].concat(),
             // What loading takes is gone afterwards.
             forbidden: [TO_FORK_SERVER, OF_LOADING].concat(),
+        },
+        Table {
+            role: "process 1 of a pid namespace",
+            rules: forking::pid_one,
+            needed: OF_PID_ONE.to_vec(),
+            forbidden: calls::to_pid_one(),
         },
     ]
 }
