@@ -11,14 +11,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use stockade_wire::message::FILES_END;
-use stockade_wire::namespaces::{Namespace, Namespaces, Outcome};
+use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::sys::landlock;
 
 use crate::advice::Machine;
 use crate::limits::Hardening;
+use crate::process::SeenNamespaces;
 use crate::trials::Trials;
 use crate::wasi::Directories;
-use namespaces::Shown;
 
 /// One layer of isolation around a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +71,11 @@ pub enum Wall {
 #[non_exhaustive]
 pub enum WallState {
     /// The host has read it from the kernel.
+    ///
+    /// Of a spawned worker's IPC, host name and control group namespaces the kernel shows less to a host that may not
+    /// look into its workers, as one that is not root: that what the worker handed over is such a namespace, and not
+    /// the host's own. That the worker is in it follows from its program, which opened it before it read a byte of the
+    /// module, and from its having no capability to enter another one ([`Wall::NoCapabilities`]).
     Verified,
     /// The kernel does not show it of a worker, so it was tried: a probe of this very worker program, on this
     /// kernel, was refused as it should be, or found itself where it should be.
@@ -107,7 +112,7 @@ pub struct Walls {
     /// Every wall that this crate knows of, the required ones first.
     pub walls: Vec<WallReport>,
     /// What the worker says that it has, and the kernel shows that it has not.
-    lie: Option<Wall>,
+    lie: Option<String>,
 }
 
 impl Wall {
@@ -199,7 +204,8 @@ impl fmt::Display for Wall {
 }
 
 impl Walls {
-    /// Looks at a worker that says that it is ready.
+    /// Looks at a worker that says that it is ready, and which namespaces it has made; `seen` is what the kernel has
+    /// shown of those before.
     pub(crate) fn of(
         pid: u32,
         program: &Path,
@@ -207,6 +213,7 @@ impl Walls {
         granted: &Directories,
         named: &[Wall],
         said: &Namespaces,
+        seen: &SeenNamespaces,
     ) -> Self {
         let kernel = Kernel::about(pid);
         let mut lie = None;
@@ -216,10 +223,9 @@ impl Walls {
             state: match wall.namespace() {
                 None => kernel.state(wall, hardening, granted),
                 Some(namespace) => {
-                    let shown = namespaces::shown(pid, namespace, &kernel.status);
+                    let shown = namespaces::shown(pid, namespace, &kernel.status, seen);
                     let outcome = said.of(namespace);
-                    let lies = (outcome, shown) == (Outcome::Made, Shown::Shared);
-                    lie = lie.or(lies.then_some(wall));
+                    lie = lie.take().or(namespaces::lie(wall, outcome, shown));
                     namespaces::state(namespace, outcome, shown, hardening)
                 }
             },
@@ -307,10 +313,8 @@ impl Walls {
 
     /// Why such a worker is refused: it lies, or the first required wall does not stand.
     pub(crate) fn breach(&self) -> Option<String> {
-        if let Some(wall) = self.lie {
-            return Some(format!(
-                "it says that it has a {wall} of its own, and the kernel shows that of the host"
-            ));
+        if self.lie.is_some() {
+            return self.lie.clone();
         }
         self.walls.iter().find_map(|report| match &report.state {
             WallState::Missing { reason } if report.required => Some(format!(
@@ -502,6 +506,7 @@ mod tests {
             &none,
             &[],
             &Namespaces::default(),
+            &SeenNamespaces::default(),
         );
         assert_eq!(walls.walls.len(), Wall::ALL.len());
         for wall in [
@@ -522,6 +527,7 @@ mod tests {
             &none,
             &[],
             &Namespaces::default(),
+            &SeenNamespaces::default(),
         );
         assert_eq!(insecure.breach(), None);
     }
@@ -536,6 +542,7 @@ mod tests {
             &none,
             &[],
             &Namespaces::default(),
+            &SeenNamespaces::default(),
         );
         assert!(
             walls

@@ -13,7 +13,7 @@ use stockade_wire::sys::{memfd, packet};
 use super::Order;
 use crate::Error;
 use crate::clock::after;
-use crate::process::Process;
+use crate::process::{Process, SeenNamespaces};
 use crate::supervisor::Membership;
 use crate::walls::Walls;
 use crate::wasi::Directories;
@@ -60,6 +60,7 @@ pub(super) fn run(
         &Directories::default(),
         order.required,
         &namespaces,
+        &SeenNamespaces::default(),
     );
     if let Some(breach) = walls.breach() {
         return Err(watched.cannot_start(breach));

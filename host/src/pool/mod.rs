@@ -46,7 +46,7 @@ use crate::config::Config;
 use crate::error::Exit;
 use crate::fair::Queue;
 use crate::functions::Functions;
-use crate::process::{ForkServer, Program};
+use crate::process::{ForkServer, Program, SeenNamespaces};
 use crate::supervisor::{Membership, Timer};
 use crate::trials::Trials;
 use crate::wasi::Directories;
@@ -453,8 +453,9 @@ impl Pool {
         &self,
         worker: &Worker,
         namespaces: &Namespaces,
+        seen: &SeenNamespaces,
     ) -> Result<(), String> {
-        let walls = self.walls_of(worker.pid(), namespaces);
+        let walls = self.walls_of(worker.pid(), namespaces, seen);
         match walls.breach() {
             Some(breach) => Err(breach),
             None => {
@@ -475,14 +476,16 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         // A host has had a worker that was ready, or it would not have been built.
-        let walls = known.unwrap_or_else(|| self.walls_of(0, &Namespaces::default()));
+        let walls = known.unwrap_or_else(|| {
+            self.walls_of(0, &Namespaces::default(), &SeenNamespaces::default())
+        });
         match self.trials.get() {
             Some(trials) => walls.with(trials, &self.recipe.directories, self.forks()),
             None => walls,
         }
     }
 
-    fn walls_of(&self, pid: u32, namespaces: &Namespaces) -> Walls {
+    fn walls_of(&self, pid: u32, namespaces: &Namespaces, seen: &SeenNamespaces) -> Walls {
         Walls::of(
             pid,
             self.recipe.program.path(),
@@ -490,6 +493,7 @@ impl Pool {
             &self.recipe.directories,
             &self.config.required,
             namespaces,
+            seen,
         )
     }
 

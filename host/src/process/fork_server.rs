@@ -13,7 +13,7 @@ use stockade_wire::role::Role;
 use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::packet::{self, Handed};
 
-use super::{Ends, Process, Program};
+use super::{Ends, Process, Program, SeenNamespaces};
 use crate::error::Exit;
 
 /// Has loaded an artifact, or is about to, and forks workers. Dropping it kills it and waits for its end; its
@@ -23,6 +23,8 @@ pub(crate) struct ForkServer {
     process: Process,
     /// What the pid namespace of its workers lives by, if it has made one: for as long as it or any of them does.
     namespace: Option<Arc<DeathString>>,
+    /// What was seen of its namespaces when it was ready.
+    seen: SeenNamespaces,
 }
 
 /// What it said.
@@ -67,7 +69,13 @@ impl ForkServer {
         Ok(Self {
             process,
             namespace: Some(Arc::new(namespace)),
+            seen: SeenNamespaces::default(),
         })
+    }
+
+    /// Looks at its namespaces, which it has made before it says that it is ready, and cannot leave.
+    pub(crate) fn look(&mut self) {
+        self.seen = SeenNamespaces::of(self.process.pid);
     }
 
     /// Has it end by itself, and the pid namespace of its workers before it, so that it can reap that one's first
@@ -140,7 +148,13 @@ impl ForkServer {
         // Else the number was given to another process in between.
         lives(look_at(pidfd.as_fd()))?;
         match is_child {
-            true => Ok(Process::forked(pid, pidfd, ends, self.namespace.clone())),
+            true => Ok(Process::forked(
+                pid,
+                pidfd,
+                ends,
+                self.namespace.clone(),
+                self.seen,
+            )),
             false => Err(Unadopted::Lie(
                 "it handed over a process that is none of its children",
             )),

@@ -3,9 +3,11 @@
 //! Knows nothing of calls.
 
 mod fork_server;
+mod namespaces;
 mod program;
 mod spawn;
 
 pub(crate) use fork_server::{ForkServer, Heard, Unadopted};
+pub(crate) use namespaces::{SeenNamespaces, Shown};
 pub(crate) use program::Program;
 pub(crate) use spawn::{Ends, Process};

@@ -16,7 +16,7 @@ use stockade_wire::role::{Assignment, Role, VARIABLE};
 use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::{fork, packet};
 
-use super::Program;
+use super::{Program, SeenNamespaces};
 use crate::error::Exit;
 
 /// A process of ours. Dropping it kills it and, if it is a child, waits for its end.
@@ -42,6 +42,8 @@ struct Forked {
     _string: DeathString,
     /// So does the life of its pid namespace, by this one.
     namespace: Mutex<Option<Arc<DeathString>>>,
+    /// What was seen of its server's namespaces, which are its own.
+    seen: SeenNamespaces,
 }
 
 /// The host's ends of what connects it with a process that is about to be forked.
@@ -74,6 +76,7 @@ impl Process {
         pidfd: OwnedFd,
         ends: Ends,
         namespace: Option<Arc<DeathString>>,
+        seen: SeenNamespaces,
     ) -> Self {
         Self {
             pid,
@@ -86,12 +89,18 @@ impl Process {
                 exit: OnceLock::new(),
                 _string: ends.string,
                 namespace: Mutex::new(namespace),
+                seen,
             }),
         }
     }
 
     pub(crate) fn is_forked(&self) -> bool {
         self.forked.is_some()
+    }
+
+    /// What was seen of its server's namespaces, if it has one: what it forks is where it is.
+    pub(crate) fn seen_of_server(&self) -> Option<SeenNamespaces> {
+        self.forked.as_ref().map(|forked| forked.seen)
     }
 
     /// It is dead, and needs its namespace no more.

@@ -319,6 +319,7 @@ impl Loop {
             }
             Heard::Ready if !server.is_ready => {
                 server.is_ready = true;
+                server.server.look();
                 self.advance(place);
             }
             Heard::Refused(why, reason) if !server.is_ready => {

@@ -1,7 +1,7 @@
 //! Which namespaces a process is in, as far as the kernel shows it to this one.
 //!
 //! The links in `/proc/PID/ns` are for those who may look into the process: root, as a rule. But other files there
-//! differ between namespaces and are shown to everybody.
+//! differ between namespaces and are shown to everybody; what has been seen of the rest is in [`SeenNamespaces`].
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -9,39 +9,17 @@ use std::os::unix::fs::MetadataExt;
 
 use stockade_wire::namespaces::{Namespace, Outcome};
 
-use super::{WallState, claimed, missing, numbers};
+use super::{Wall, WallState, claimed, missing, numbers};
 use crate::limits::Hardening;
-
-/// What the kernel says of a namespace of another process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// It is not this process's.
-    Own,
-    /// It is this process's.
-    Shared,
-    /// Nothing.
-    Hidden,
-}
-
-impl Shown {
-    /// From what is the same for two processes if and only if they share the namespace.
-    fn comparing<T: PartialEq>(theirs: Option<T>, ours: Option<T>) -> Self {
-        match (theirs, ours) {
-            (Some(theirs), Some(ours)) if theirs == ours => Self::Shared,
-            (Some(_), Some(_)) => Self::Own,
-            _ => Self::Hidden,
-        }
-    }
-}
+use crate::process::{SeenNamespaces, Shown};
 
 /// Looks at a process, whose `/proc/PID/status` is this.
-pub(super) fn shown(pid: u32, namespace: Namespace, status: &str) -> Shown {
-    let link = |who: &str| fs::read_link(format!("/proc/{who}/ns/{}", namespace.link())).ok();
-    let them = pid.to_string();
-    match Shown::comparing(link(&them), link("self")) {
+pub(super) fn shown(pid: u32, namespace: Namespace, status: &str, seen: &SeenNamespaces) -> Shown {
+    match Shown::by_link(pid, namespace) {
         Shown::Hidden => {}
         shown => return shown,
     }
+    let them = pid.to_string();
     match namespace {
         Namespace::User => {
             Shown::comparing(users(&them), users("self").filter(|ours| !ours.is_empty()))
@@ -51,9 +29,20 @@ pub(super) fn shown(pid: u32, namespace: Namespace, status: &str) -> Shown {
             Shown::comparing(mounts(&them), mounts("self").filter(|ours| ours.is_some()))
         }
         Namespace::Pid => Shown::comparing(depth(status), own_depth()),
-        // Nothing that everybody may read tells these apart.
-        Namespace::Ipc | Namespace::Uts | Namespace::Cgroup => Shown::Hidden,
+        Namespace::Ipc | Namespace::Uts | Namespace::Cgroup => seen.shown(namespace),
     }
+}
+
+/// Why a worker that says so of it lies, if it does.
+pub(super) fn lie(wall: Wall, said: Outcome, shown: Shown) -> Option<String> {
+    let truth = match (said, shown) {
+        (Outcome::Made, Shown::Shared) => "the kernel shows that of the host",
+        (Outcome::Made, Shown::Forged) => "what it hands over is none",
+        _ => return None,
+    };
+    Some(format!(
+        "it says that it has a {wall} of its own, and {truth}"
+    ))
 }
 
 /// What that means for a worker that says so of it.
@@ -67,6 +56,7 @@ pub(super) fn state(
         (Shown::Own, _) => WallState::Verified,
         (Shown::Hidden, Outcome::Made) => claimed(hardening),
         (Shown::Shared, Outcome::Made) => missing("it shares the host's"),
+        (Shown::Forged, Outcome::Made) => missing("what it hands over is none"),
         _ if hardening == Hardening::Insecure => missing("it was not asked for"),
         (_, Outcome::Refused(number)) => {
             let error = std::io::Error::from_raw_os_error(number);

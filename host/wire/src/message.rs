@@ -313,6 +313,9 @@ impl<'de> Deserialize<'de> for Stdin {
 pub enum WorkerMessage {
     /// The artifact is loaded; the module's own start code runs next. The last word of a process that has not run
     /// any of the module's code.
+    ///
+    /// With it come descriptors of those of [`Namespace::HIDDEN`] that it has made, in that order, as far as it could
+    /// open them; none where the host can look for itself.
     Loaded(Namespaces),
     /// Ready for calls.
     Ready,

@@ -33,6 +33,10 @@ impl Namespace {
         Self::Pid,
     ];
 
+    /// Those that nothing tells apart but their links in `/proc/PID/ns`, which are for those who may look into the
+    /// process: it hands them over, in this order.
+    pub const HIDDEN: [Self; 3] = [Self::Ipc, Self::Uts, Self::Cgroup];
+
     /// Its name in `/proc/PID/ns`.
     #[must_use]
     pub fn link(self) -> &'static str {

@@ -10,7 +10,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::process::Signal;
 use serde::Serialize;
@@ -149,7 +149,13 @@ pub(crate) fn receive_setup<T: DeserializeOwned, const FDS: usize>()
 
 /// Tells the host something. Ends the process when that fails: nobody waits for it any more.
 pub(crate) fn tell(message: &impl Serialize) {
-    if packet::send(socket(), &message::encode(message), &[]).is_err() {
+    tell_with(message, &[]);
+}
+
+/// The same, and hands something over.
+pub(crate) fn tell_with(message: &impl Serialize, fds: &[OwnedFd]) {
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    if packet::send(socket(), &message::encode(message), &fds).is_err() {
         exit(0);
     }
 }

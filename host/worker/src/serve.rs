@@ -148,7 +148,11 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     // runs nothing but that module and has given up all but the seal's last step.
     let program = unsafe { load(&runtime, artifact, &told.wasi, files) }?;
     let namespaces = sealing.as_ref().map(Sealing::namespaces);
-    process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
+    let hidden = sealing.as_ref().map_or(&[][..], Sealing::hidden);
+    process::tell_with(
+        &WorkerMessage::Loaded(namespaces.unwrap_or_default()),
+        hidden,
+    );
     match sealing {
         Some(sealing) => sealing.finish().map_err(setup)?,
         // A limit of the guest's, not a wall of the process's.

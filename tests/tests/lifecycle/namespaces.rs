@@ -1,6 +1,7 @@
 //! Namespaces of workers: as the kernel shows them, where it grants them, and calls where it grants none.
 
 use std::fs;
+use std::path::PathBuf;
 
 use stockade::{Error, Hardening, Host, HostBuilder, Wall, WallState, WorkerType};
 use stockade_tests::alone::{alone_as_nobody, alone_without_namespaces, is_root};
@@ -19,10 +20,10 @@ const EVERY: [(Wall, &str); 7] = [
 ];
 
 /// What nothing tells apart that an ordinary user may read.
-const HIDDEN: [Wall; 3] = [
-    Wall::IpcNamespace,
-    Wall::UtsNamespace,
-    Wall::CgroupNamespace,
+const HIDDEN: [(Wall, &str); 3] = [
+    (Wall::IpcNamespace, "ipc"),
+    (Wall::UtsNamespace, "uts"),
+    (Wall::CgroupNamespace, "cgroup"),
 ];
 
 const TYPES: [WorkerType; 2] = [WorkerType::Spawn, WorkerType::ForkServer];
@@ -73,23 +74,17 @@ fn each_namespace_that_root_sees_is_the_workers_own() {
 }
 
 #[test]
-fn of_what_an_ordinary_user_is_not_shown_there_is_a_trial_or_the_workers_word() {
+fn each_namespace_is_verified_for_an_ordinary_user_who_may_not_look_into_the_worker() {
     alone_as_nobody(|| {
         assert!(!is_root());
         for worker_type in TYPES {
             let host = of_type(worker_type).build_blocking().unwrap();
-            let forked = worker_type == WorkerType::ForkServer;
             for (wall, name) in EVERY {
                 let link = fs::read_link(format!("/proc/{}/ns/{name}", pid(&host)));
                 assert!(link.is_err(), "then there is nothing to find out otherwise");
                 let state = host.walls().state(wall).cloned().unwrap();
                 match wall {
-                    // The probe is spawned: it shows nothing of what a fork server makes.
-                    _ if HIDDEN.contains(&wall) && forked => {
-                        assert_eq!(state, WallState::Claimed, "{wall}")
-                    }
-                    _ if HIDDEN.contains(&wall) => assert_eq!(state, WallState::Tried, "{wall}"),
-                    Wall::PidNamespace if !forked => {
+                    Wall::PidNamespace if worker_type == WorkerType::Spawn => {
                         assert!(
                             matches!(state, WallState::Missing { .. }),
                             "{wall}: {state:?}"
@@ -220,5 +215,74 @@ fn a_worker_that_claims_a_namespace_that_the_kernel_does_not_show_is_refused() {
             let says = format!("it says that it has a {wall} of its own");
             assert!(error.to_string().contains(&says), "{error}");
         }
+    });
+}
+
+#[test]
+fn a_worker_that_hands_over_what_is_no_namespace_of_its_own_is_refused() {
+    alone_as_nobody(|| {
+        for (wall, name) in HIDDEN {
+            // This process's own, which is the worker's, too; one of another kind; and no namespace at all.
+            let other = if name == "uts" { "ipc" } else { "uts" };
+            for (file, truth) in [
+                (
+                    format!("/proc/self/ns/{name}"),
+                    "the kernel shows that of the host",
+                ),
+                (
+                    format!("/proc/self/ns/{other}"),
+                    "what it hands over is none",
+                ),
+                ("/dev/null".to_owned(), "what it hands over is none"),
+            ] {
+                let error = hostile(&format!("claims:{name}:{file}"))
+                    .build_blocking()
+                    .unwrap_err();
+                assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
+                let says = format!("it says that it has a {wall} of its own, and {truth}");
+                assert!(error.to_string().contains(&says), "{file}: {error}");
+            }
+            // Its word alone is no lie that the kernel could tell, and no proof.
+            let host = hostile(&format!("claims:{name}")).build_blocking().unwrap();
+            assert!(
+                matches!(host.walls().state(wall), Some(WallState::Missing { .. })),
+                "{wall}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_forked_worker_that_claims_a_namespace_that_its_server_has_not_is_refused() {
+    alone_as_nobody(|| {
+        for (wall, name) in HIDDEN {
+            let error = hostile(&format!("forks:claims:{name}"))
+                .worker_type(WorkerType::ForkServer)
+                .build_blocking()
+                .unwrap_err();
+            assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
+            let says = format!(
+                "it says that it has a {wall} of its own, and the kernel shows that of the host"
+            );
+            assert!(error.to_string().contains(&says), "{error}");
+        }
+    });
+}
+
+#[test]
+fn what_a_worker_hands_over_does_not_stay_with_its_host() {
+    alone_as_nobody(|| {
+        let host = of_type(WorkerType::Spawn).build_blocking().unwrap();
+        let open = fs::read_dir("/proc/self/fd").unwrap();
+        let open: Vec<_> = open
+            .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+            .collect();
+        assert!(!open.is_empty());
+        for (_, name) in EVERY {
+            let kind = format!("{name}:[");
+            let is_one = |to: &PathBuf| to.to_string_lossy().starts_with(&kind);
+            assert!(!open.iter().any(is_one), "{open:?}");
+        }
+        echoes(&host);
     });
 }

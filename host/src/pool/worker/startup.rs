@@ -1,11 +1,12 @@
 //! A worker from its start to its first call: what it says, and what it means when it says nothing.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal};
-use stockade_wire::namespaces::Namespaces;
+use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::slot::Disbelief;
 use stockade_wire::sys::packet;
 
@@ -13,6 +14,7 @@ use super::{ACCEPT_WITHIN, LastWord, Record, START_CODE_SLACK, Worker};
 use crate::Error;
 use crate::error::Exit;
 use crate::pool::StartError;
+use crate::process::SeenNamespaces;
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,7 @@ pub(super) enum Startup {
         until: Instant,
         since: Instant,
         namespaces: Namespaces,
+        seen: SeenNamespaces,
     },
     /// Serving.
     Ready,
@@ -49,16 +52,18 @@ impl Worker {
     /// The worker has said something on its socket; `false` when it will not be listened to any more.
     pub(crate) fn on_message(self: &Arc<Self>) -> bool {
         loop {
-            match packet::receive_untrusted(self.process.socket()) {
+            match self.receive() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 // It is dying, and its death will tell how. If it only closed its socket before it was
                 // ready, its time runs out.
-                Ok(bytes) if bytes.is_empty() => return false,
+                Ok((bytes, _)) if bytes.is_empty() => return false,
                 // Longer than anything that it could have to say.
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.hear(&[]),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return self.hear(&[], &[]);
+                }
                 Err(_) => return false,
-                Ok(bytes) => {
-                    if !self.hear(&bytes) {
+                Ok((bytes, fds)) => {
+                    if !self.hear(&bytes, &fds) {
                         return false;
                     }
                 }
@@ -66,7 +71,19 @@ impl Worker {
         }
     }
 
-    fn hear(self: &Arc<Self>, bytes: &[u8]) -> bool {
+    /// Descriptors come with the first message, if at all.
+    fn receive(&self) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let socket = self.process.socket();
+        let startup = self.lock().startup;
+        match startup {
+            Startup::Silent { .. } if !self.process.is_forked() => {
+                packet::receive_untrusted_with(socket, Namespace::HIDDEN.len())
+            }
+            _ => packet::receive_untrusted(socket).map(|bytes| (bytes, Vec::new())),
+        }
+    }
+
+    fn hear(self: &Arc<Self>, bytes: &[u8], fds: &[OwnedFd]) -> bool {
         let mut record = self.lock();
         if record.startup == Startup::Failed {
             return false;
@@ -83,16 +100,22 @@ impl Worker {
                     until,
                     since: Instant::now(),
                     namespaces,
+                    seen: self
+                        .process
+                        .seen_of_server()
+                        .unwrap_or_else(|| SeenNamespaces::handed(&namespaces, fds)),
                 };
                 return true;
             }
             (Ok(WorkerMessage::Ready), startup) => 'refused: {
-                let namespaces = match startup {
-                    Startup::Loaded { namespaces, .. } => namespaces,
-                    _ => Namespaces::default(),
+                let (namespaces, seen) = match startup {
+                    Startup::Loaded {
+                        namespaces, seen, ..
+                    } => (namespaces, seen),
+                    _ => Default::default(),
                 };
                 if let Some(pool) = self.pool.upgrade()
-                    && let Err(breach) = pool.inspect_walls(self, &namespaces)
+                    && let Err(breach) = pool.inspect_walls(self, &namespaces, &seen)
                 {
                     break 'refused self.cannot_start(breach);
                 }

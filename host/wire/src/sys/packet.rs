@@ -100,6 +100,19 @@ pub fn receive_untrusted(socket: impl AsFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Receives one packet, as [`receive_untrusted`], from a process that may hand over so many descriptors, of whatever
+/// kind: what they are is for the receiver to find out, and there may be fewer or one more.
+///
+/// # Errors
+/// As [`receive_untrusted`].
+pub fn receive_untrusted_with(
+    socket: impl AsFd,
+    at_most: usize,
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (bytes, fds, _) = receive_with(socket, at_most)?;
+    Ok((bytes, fds))
+}
+
 /// What came with a packet besides its bytes.
 #[derive(Debug)]
 pub enum Handed {
@@ -116,8 +129,21 @@ pub enum Handed {
 /// # Errors
 /// As [`receive_untrusted`].
 pub fn receive_untrusted_with_one(socket: impl AsFd) -> io::Result<(Vec<u8>, Handed)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let (bytes, mut fds, was_cut) = receive_with(socket, 1)?;
+    let is_lost = was_cut || fds.len() > 1;
+    let handed = match fds.pop() {
+        _ if is_lost => Handed::Lost,
+        Some(fd) => Handed::One(fd),
+        None => Handed::Nothing,
+    };
+    Ok((bytes, handed))
+}
+
+/// A packet, its descriptors, and whether there were some for which there was no room.
+fn receive_with(socket: impl AsFd, at_most: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>, bool)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let room = rustix::cmsg_space!(ScmRights(at_most));
+    let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
     let mut bytes = vec![0; PACKET_BYTES_MAX];
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
@@ -135,13 +161,8 @@ pub fn receive_untrusted_with_one(socket: impl AsFd) -> io::Result<(Vec<u8>, Han
         ));
     }
     bytes.truncate(received.bytes);
-    let is_lost = received.flags.contains(ReturnFlags::CTRUNC) || fds.len() > 1;
-    let handed = match fds.pop() {
-        _ if is_lost => Handed::Lost,
-        Some(fd) => Handed::One(fd),
-        None => Handed::Nothing,
-    };
-    Ok((bytes, handed))
+    let was_cut = received.flags.contains(ReturnFlags::CTRUNC);
+    Ok((bytes, fds, was_cut))
 }
 
 #[cfg(test)]

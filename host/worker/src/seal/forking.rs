@@ -52,7 +52,7 @@ impl ForkServer {
         // In a namespace without users it does not know itself who it is.
         let is_alone = identity::is_alone();
         // They bring capabilities, which go with the others.
-        let namespaces = namespaces.finish();
+        let namespaces = namespaces.finish().namespaces;
         // A change of user cancels it.
         process::die_with_host(assignment).or_breach("death with the host")?;
         identity::drop_capabilities().or_breach("no capabilities")?;

@@ -21,7 +21,7 @@ mod namespaces;
 pub mod proof;
 
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::process::DumpableBehavior;
@@ -90,7 +90,7 @@ pub(crate) struct Sealing {
     filters: Vec<filter::Program>,
     file_bytes_max: u64,
     has_files: bool,
-    namespaces: Namespaces,
+    made: namespaces::Made,
 }
 
 /// What tells one role's process from another's.
@@ -179,7 +179,7 @@ impl Sealing {
         });
         identity::leave_root(needs.files.and_then(|files| files.owner)).or_breach("user change")?;
         // They bring capabilities, which go with the others.
-        let namespaces = namespaces.finish();
+        let made = namespaces.finish();
         // A change of user cancels it.
         process::die_with_host(assignment).or_breach("death with the host")?;
         leave_dumpable().or_breach("not dumpable")?;
@@ -192,18 +192,25 @@ impl Sealing {
             filters,
             file_bytes_max: needs.file_bytes_max,
             has_files: needs.files.is_some(),
-            namespaces,
+            made,
         })
     }
 
     /// What the process has to itself.
     pub(crate) fn namespaces(&self) -> Namespaces {
-        self.namespaces
+        self.made.namespaces
+    }
+
+    /// What shows that to the host where the kernel does not.
+    pub(crate) fn hidden(&self) -> &[OwnedFd] {
+        &self.made.hidden
     }
 
     /// Takes the rest: from here on there is no new descriptor and no file but in what was granted, and nothing
     /// new to execute.
     pub(crate) fn finish(self) -> Result<(), Breach> {
+        // The filter lets nobody close them.
+        drop(self.made);
         let mut descriptors_end = 0;
         if self.has_files {
             filter::files::occupy_own_descriptors().or_breach("own descriptors")?;

@@ -1,7 +1,8 @@
 //! Namespaces: parts of the machine that a process has to itself, where the kernel grants them.
 //!
 //! They stand behind the filter and Landlock, which need nobody's leave, so none of them is ever an error: what was
-//! made is told to the host, which reads it from the kernel where that shows it.
+//! made is told to the host, which reads it from the kernel; what that does not show of a process that nobody may look
+//! into, the process hands over.
 //!
 //! Root makes all but the user namespace while it is root: the kernel may forbid ordinary users to make any, and
 //! what root has made belongs to the machine's own users, so that no capability in the user namespace reaches it.
@@ -13,6 +14,7 @@
 )]
 
 use std::ffi::{CStr, c_int, c_long};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -42,10 +44,21 @@ pub(super) enum Kind {
     ForkServer,
 }
 
+/// Namespaces that were made.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) namespaces: Namespaces,
+    /// Those of [`Namespace::HIDDEN`], in that order and as far as they could be opened, if the host cannot look for
+    /// itself.
+    pub(super) hidden: Vec<OwnedFd>,
+}
+
 /// Namespaces, half made.
 #[must_use]
 pub(super) struct Making {
     kind: Kind,
+    /// Whether the host can look into the process: into a fork server, and whoever may look into all.
+    host_looks: bool,
     made: Namespaces,
     /// The root directory to be.
     directory: Option<OwnedFd>,
@@ -54,13 +67,15 @@ pub(super) struct Making {
 impl Making {
     /// Makes what root may make. To be called before the process becomes another user.
     pub(super) fn begin(kind: Kind) -> Self {
+        let own = capabilities(None).map_or(CapabilitySet::empty(), |own| own.effective);
         let mut making = Self {
             kind,
+            // What this process may, whoever started it may.
+            host_looks: kind == Kind::ForkServer || own.contains(CapabilitySet::SYS_PTRACE),
             made: Namespaces::default(),
             directory: None,
         };
-        let admin = CapabilitySet::SYS_ADMIN;
-        if capabilities(None).is_ok_and(|own| own.effective.contains(admin)) {
+        if own.contains(CapabilitySet::SYS_ADMIN) {
             let all = making.missing();
             if !making.unshare(&all) {
                 making.unshare_each();
@@ -71,7 +86,7 @@ impl Making {
     }
 
     /// Makes the rest, in a user namespace. What capabilities that brings are the caller's to drop.
-    pub(super) fn finish(mut self) -> Namespaces {
+    pub(super) fn finish(mut self) -> Made {
         let missing = self.missing();
         let had_mounts = self.made.has(Namespace::Mount);
         let all = [&[Namespace::User], &missing[..]].concat();
@@ -81,6 +96,8 @@ impl Making {
         if !had_mounts {
             self.prepare_root();
         }
+        // While there is a /proc.
+        let hidden = self.open_hidden();
         // Not before: the kernel grants no user namespace to a process that has changed its root.
         if let Some(directory) = self.directory.take()
             && enter(&directory).is_ok()
@@ -88,7 +105,21 @@ impl Making {
             // Closing it has the kernel wait for all its processors.
             std::mem::forget(directory);
         }
-        self.made
+        Made {
+            namespaces: self.made,
+            hidden,
+        }
+    }
+
+    fn open_hidden(&self) -> Vec<OwnedFd> {
+        if self.host_looks {
+            return Vec::new();
+        }
+        let made = Namespace::HIDDEN.into_iter();
+        made.filter(|one| self.made.has(*one))
+            .map_while(|one| File::open(format!("/proc/self/ns/{}", one.link())).ok())
+            .map(OwnedFd::from)
+            .collect()
     }
 
     fn missing(&self) -> Vec<Namespace> {

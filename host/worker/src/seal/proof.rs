@@ -97,6 +97,7 @@ impl Wall {
             }
             Self::Namespaces => {
                 let made = namespaces::Making::begin(namespaces::Kind::Alone).finish();
+                let made = made.namespaces;
                 let mut all = Namespace::ALL.into_iter();
                 match all.find(|one| matches!(made.of(*one), Outcome::Refused(_))) {
                     None => Ok(()),

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, waitpid};
 use stockade_wire::message::Seal;
+use stockade_wire::namespaces::Namespace;
 
 use crate::guests::WORK;
 use crate::tiny_host::{Answer, Options, Worker};
@@ -29,6 +30,12 @@ fn a_sealed_worker_has_given_up_what_it_can() {
         assert_eq!(line("Name:"), "stockade-w7");
         let uids = line("Uid:");
         assert!(!uids.split_whitespace().any(|uid| uid == "0"), "{uids}");
+        for open in worker.descriptors() {
+            let is_namespace = Namespace::ALL
+                .into_iter()
+                .any(|one| open.starts_with(&format!("{}:[", one.link())));
+            assert!(!is_namespace, "it was for the host: {open}");
+        }
         assert_eq!(worker.call("echo", &[0, 1]), Answer::Value(vec![0, 1]));
         assert_eq!(worker.stop_running("spin"), Answer::Interrupted);
     }

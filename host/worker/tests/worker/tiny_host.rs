@@ -346,6 +346,15 @@ impl Worker {
         self.slot.output(stream).tail
     }
 
+    /// What is open in the process. Only root is shown that.
+    pub(crate) fn descriptors(&self) -> Vec<String> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let names = open.map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap());
+        let names: Vec<_> = names.map(|name| name.display().to_string()).collect();
+        assert!(!names.is_empty());
+        names
+    }
+
     /// A line of what the kernel says about the process.
     pub(crate) fn status(&self, line: &str) -> io::Result<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;

@@ -7,7 +7,7 @@ use std::process;
 
 use rustix::process::{Pid, PidfdFlags, getpid, getppid, pidfd_open};
 use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
-use stockade_wire::message::{self, WorkerRefusal, WorkerSetup};
+use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
 use stockade_wire::sys::packet;
 
 use crate::sys;
@@ -33,7 +33,7 @@ pub(crate) fn role() -> ! {
         _ => {}
     }
     sys::tell(&ForkServerMessage::Ready);
-    let (ForkOrder { worker }, _fds) = sys::receive::<ForkOrder, ORDER_FDS>();
+    let (ForkOrder { worker }, [socket, ..]) = sys::receive::<ForkOrder, ORDER_FDS>();
     let end = End::Code(0);
     match &*what {
         "forks:exit-asked" => {
@@ -54,6 +54,19 @@ pub(crate) fn role() -> ! {
         // It asks the host to believe that its own process, or the host's, is a worker.
         "forks:itself" => hand_over(worker, Some(of(Some(getpid())).as_fd())),
         "forks:host" => hand_over(worker, Some(of(getppid()).as_fd())),
+        _ if what.starts_with("forks:claims:") => {
+            let claimed = &what["forks:claims:".len()..];
+            let child = sys::fork_to(|| {
+                let said = [
+                    WorkerMessage::Loaded(sys::said_to_be_made(claimed)),
+                    WorkerMessage::Ready,
+                ];
+                for message in said {
+                    let _ = packet::send(&socket, &message::encode(&message), &[]);
+                }
+            });
+            hand_over(worker, Some(of(Some(child)).as_fd()));
+        }
         "forks:end-of-none" => sys::tell(&ForkServerMessage::Ended { worker, end }),
         // It takes the order and is silent.
         _ => {}

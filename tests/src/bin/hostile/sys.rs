@@ -1,18 +1,19 @@
 //! What a process does to itself, and how it speaks to its host.
 #![expect(
     unsafe_code,
-    reason = "signal dispositions have no safe interface; descriptor 0 is closed by number"
+    reason = "signal dispositions have no safe interface; descriptor 0 is closed by number; fork"
 )]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stockade_wire::message;
+use stockade_wire::namespaces::{Namespace, Namespaces, Outcome};
 use stockade_wire::sys::packet;
 
 /// The first steps: nothing of this program outlives its test or leaves a core file.
@@ -55,10 +56,30 @@ pub(crate) fn tell(message: &impl Serialize) {
     tell_bytes(&message::encode(message));
 }
 
+/// The same, and hands over a descriptor.
+pub(crate) fn tell_with(message: &impl Serialize, fd: Option<&impl AsFd>) {
+    let fds: Vec<_> = fd.into_iter().map(AsFd::as_fd).collect();
+    if packet::send(io::stdin(), &message::encode(message), &fds).is_err() {
+        process::exit(0);
+    }
+}
+
 pub(crate) fn tell_bytes(bytes: &[u8]) {
     if packet::send(io::stdin(), bytes, &[]).is_err() {
         process::exit(0);
     }
+}
+
+/// The namespace of this name, said to be made. Nobody can look into this process any more, so that the kernel does not
+/// say the contrary by itself.
+pub(crate) fn said_to_be_made(name: &str) -> Namespaces {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).expect("prctl");
+    let mut namespaces = Namespaces::default();
+    let mut all = Namespace::ALL.into_iter();
+    if let Some(claimed) = all.find(|one| one.link() == name) {
+        namespaces.note(claimed, Outcome::Made);
+    }
+    namespaces
 }
 
 /// A message as another version of the protocol would have it.
@@ -78,6 +99,21 @@ pub(crate) fn damaged(message: &impl Serialize) -> Vec<u8> {
 pub(crate) fn close_socket() {
     // SAFETY: nothing uses descriptor 0 after this but calls that may fail.
     drop(unsafe { OwnedFd::from_raw_fd(0) });
+}
+
+/// A child that does this and then nothing, until its parent ends.
+pub(crate) fn fork_to(then: impl FnOnce()) -> Pid {
+    // SAFETY: this process has one thread, so the child may do whatever this process may.
+    match unsafe { libc::fork() } {
+        0 => {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).expect("prctl");
+            then();
+            stall()
+        }
+        child => Pid::from_raw(child)
+            .filter(|_| child > 0)
+            .expect("it can fork"),
+    }
 }
 
 /// Sends this process a signal: one that ends or stops it.

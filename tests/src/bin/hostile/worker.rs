@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
-use stockade_wire::namespaces::{Namespace, Namespaces, Outcome};
+use stockade_wire::namespaces::Namespaces;
 use stockade_wire::slot::{EventKind, Idle, ReplyKind, Request};
 use stockade_wire::sys::packet;
 
@@ -77,14 +77,7 @@ fn greet(what: &str) {
             process::exit(7);
         }
         "hello-kill" => sys::suffer(Signal::KILL),
-        _ if what.starts_with("claims:") => {
-            let mut namespaces = Namespaces::default();
-            let all = Namespace::ALL.into_iter();
-            for claimed in all.filter(|one| what == format!("claims:{}", one.link())) {
-                namespaces.note(claimed, Outcome::Made);
-            }
-            sys::tell(&WorkerMessage::Loaded(namespaces));
-        }
+        _ if what.starts_with("claims:") => claim(&what["claims:".len()..]),
         "hello-exit-loaded" => {
             sys::tell(&WorkerMessage::Loaded(Namespaces::default()));
             process::exit(7);
@@ -109,6 +102,19 @@ fn greet(what: &str) {
         _ => {}
     }
     sys::tell(&WorkerMessage::Ready);
+}
+
+/// Says that it has made a namespace, and hands over a file for it if there is one: `ipc`, or `ipc:/dev/null`.
+fn claim(what: &str) {
+    let (claimed, path) = match what.split_once(':') {
+        Some((claimed, path)) => (claimed, Some(path)),
+        None => (what, None),
+    };
+    let file = path.map(|path| File::open(path).expect("there is one"));
+    sys::tell_with(
+        &WorkerMessage::Loaded(sys::said_to_be_made(claimed)),
+        file.as_ref(),
+    );
 }
 
 fn after_greeting(what: &str, slot: &Slot) {
