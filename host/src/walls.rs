@@ -5,8 +5,11 @@
 
 mod namespaces;
 
+pub(crate) use namespaces::ShownNamespaces;
+
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +19,6 @@ use stockade_wire::sys::landlock;
 
 use crate::advice::Machine;
 use crate::limits::Hardening;
-use crate::process::SeenNamespaces;
 use crate::trials::Trials;
 use crate::wasi::Directories;
 
@@ -204,8 +206,8 @@ impl fmt::Display for Wall {
 }
 
 impl Walls {
-    /// Looks at a worker that says that it is ready, and which namespaces it has made; `seen` is what the kernel has
-    /// shown of those before.
+    /// Looks at a worker that says that it is ready, and which namespaces it has made; `shown` is what the kernel has
+    /// shown of those.
     pub(crate) fn of(
         pid: u32,
         program: &Path,
@@ -213,7 +215,7 @@ impl Walls {
         granted: &Directories,
         named: &[Wall],
         said: &Namespaces,
-        seen: &SeenNamespaces,
+        shown: &ShownNamespaces,
     ) -> Self {
         let kernel = Kernel::about(pid);
         let mut lie = None;
@@ -223,7 +225,7 @@ impl Walls {
             state: match wall.namespace() {
                 None => kernel.state(wall, hardening, granted),
                 Some(namespace) => {
-                    let shown = namespaces::shown(pid, namespace, &kernel.status, seen);
+                    let shown = shown.shown(namespace);
                     let outcome = said.of(namespace);
                     lie = lie.take().or(namespaces::lie(wall, outcome, shown));
                     namespaces::state(namespace, outcome, shown, hardening)
@@ -338,7 +340,7 @@ struct Kernel {
 
 impl Kernel {
     fn about(pid: u32) -> Self {
-        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+        let read = |path: String| read(path).unwrap_or_default();
         Self {
             pid,
             status: read(format!("/proc/{pid}/status")),
@@ -432,7 +434,7 @@ impl Kernel {
             | Wall::CgroupNamespace
             | Wall::PidNamespace => claimed(hardening),
             Wall::Cgroup => {
-                let of = |who: &str| fs::read_to_string(format!("/proc/{who}/cgroup")).ok();
+                let of = |who: &str| read(format!("/proc/{who}/cgroup")).ok();
                 let theirs = of(&self.pid.to_string());
                 is(
                     theirs.is_some() && theirs != of("self"),
@@ -473,6 +475,13 @@ impl Kernel {
     }
 }
 
+/// A file of /proc, in one piece: it has no length, and would be read in small ones.
+fn read(path: String) -> io::Result<String> {
+    let mut text = String::with_capacity(8 << 10);
+    File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn numbers(status: &str, name: &str) -> Vec<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let words = line.into_iter().flat_map(str::split_whitespace);
@@ -506,7 +515,7 @@ mod tests {
             &none,
             &[],
             &Namespaces::default(),
-            &SeenNamespaces::default(),
+            &ShownNamespaces::default(),
         );
         assert_eq!(walls.walls.len(), Wall::ALL.len());
         for wall in [
@@ -527,7 +536,7 @@ mod tests {
             &none,
             &[],
             &Namespaces::default(),
-            &SeenNamespaces::default(),
+            &ShownNamespaces::default(),
         );
         assert_eq!(insecure.breach(), None);
     }
@@ -542,7 +551,7 @@ mod tests {
             &none,
             &[],
             &Namespaces::default(),
-            &SeenNamespaces::default(),
+            &ShownNamespaces::default(),
         );
         assert!(
             walls

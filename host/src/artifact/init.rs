@@ -15,7 +15,7 @@ use crate::Error;
 use crate::clock::after;
 use crate::process::{Process, SeenNamespaces};
 use crate::supervisor::Membership;
-use crate::walls::Walls;
+use crate::walls::{ShownNamespaces, Walls};
 use crate::wasi::Directories;
 
 /// The longest description of a state: what is not zero in a guest's memory, and little more. The host's memory
@@ -60,7 +60,7 @@ pub(super) fn run(
         &Directories::default(),
         order.required,
         &namespaces,
-        &SeenNamespaces::default(),
+        &ShownNamespaces::of(process.pid, &SeenNamespaces::default()),
     );
     if let Some(breach) = walls.breach() {
         return Err(watched.cannot_start(breach));

@@ -46,9 +46,10 @@ use crate::config::Config;
 use crate::error::Exit;
 use crate::fair::Queue;
 use crate::functions::Functions;
-use crate::process::{ForkServer, Program, SeenNamespaces};
+use crate::process::{ForkServer, Program};
 use crate::supervisor::{Membership, Timer};
 use crate::trials::Trials;
+use crate::walls::ShownNamespaces;
 use crate::wasi::Directories;
 use crate::{Error, Stats, Walls};
 
@@ -453,9 +454,9 @@ impl Pool {
         &self,
         worker: &Worker,
         namespaces: &Namespaces,
-        seen: &SeenNamespaces,
+        shown: &ShownNamespaces,
     ) -> Result<(), String> {
-        let walls = self.walls_of(worker.pid(), namespaces, seen);
+        let walls = self.walls_of(worker.pid(), namespaces, shown);
         match walls.breach() {
             Some(breach) => Err(breach),
             None => {
@@ -477,7 +478,7 @@ impl Pool {
             .clone();
         // A host has had a worker that was ready, or it would not have been built.
         let walls = known.unwrap_or_else(|| {
-            self.walls_of(0, &Namespaces::default(), &SeenNamespaces::default())
+            self.walls_of(0, &Namespaces::default(), &ShownNamespaces::default())
         });
         match self.trials.get() {
             Some(trials) => walls.with(trials, &self.recipe.directories, self.forks()),
@@ -485,7 +486,7 @@ impl Pool {
         }
     }
 
-    fn walls_of(&self, pid: u32, namespaces: &Namespaces, seen: &SeenNamespaces) -> Walls {
+    fn walls_of(&self, pid: u32, namespaces: &Namespaces, shown: &ShownNamespaces) -> Walls {
         Walls::of(
             pid,
             self.recipe.program.path(),
@@ -493,7 +494,7 @@ impl Pool {
             &self.recipe.directories,
             &self.config.required,
             namespaces,
-            seen,
+            shown,
         )
     }
 

@@ -9,12 +9,28 @@ use std::os::unix::fs::MetadataExt;
 
 use stockade_wire::namespaces::{Namespace, Outcome};
 
-use super::{Wall, WallState, claimed, missing, numbers};
+use super::{Wall, WallState, claimed, missing, numbers, read};
 use crate::limits::Hardening;
 use crate::process::{SeenNamespaces, Shown};
 
-/// Looks at a process, whose `/proc/PID/status` is this.
-pub(super) fn shown(pid: u32, namespace: Namespace, status: &str, seen: &SeenNamespaces) -> Shown {
+/// What the kernel shows of each namespace of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ShownNamespaces([Shown; Namespace::ALL.len()]);
+
+impl ShownNamespaces {
+    /// Looks at a process that has all the namespaces that it will have; `seen` is what has been seen already.
+    ///
+    /// Later ones it cannot enter: that takes a capability, and that it has none is looked at when it is ready.
+    pub(crate) fn of(pid: u32, seen: &SeenNamespaces) -> Self {
+        Self(Namespace::ALL.map(|namespace| shown(pid, namespace, seen)))
+    }
+
+    pub(super) fn shown(&self, namespace: Namespace) -> Shown {
+        self.0[namespace as usize]
+    }
+}
+
+fn shown(pid: u32, namespace: Namespace, seen: &SeenNamespaces) -> Shown {
     match Shown::by_link(pid, namespace) {
         Shown::Hidden => {}
         shown => return shown,
@@ -28,7 +44,7 @@ pub(super) fn shown(pid: u32, namespace: Namespace, status: &str, seen: &SeenNam
         Namespace::Mount => {
             Shown::comparing(mounts(&them), mounts("self").filter(|ours| ours.is_some()))
         }
-        Namespace::Pid => Shown::comparing(depth(status), own_depth()),
+        Namespace::Pid => Shown::comparing(depth(&them), depth("self")),
         Namespace::Ipc | Namespace::Uts | Namespace::Cgroup => seen.shown(namespace),
     }
 }
@@ -71,7 +87,7 @@ pub(super) fn state(
 
 /// The users that its namespace knows. A worker's knows none, and no other one's map is empty.
 fn users(who: &str) -> Option<String> {
-    fs::read_to_string(format!("/proc/{who}/uid_map")).ok()
+    read(format!("/proc/{who}/uid_map")).ok()
 }
 
 /// A file of its network's: the kernel numbers those of each network anew.
@@ -94,10 +110,7 @@ fn mounts(who: &str) -> Option<Option<u64>> {
 }
 
 /// In how many pid namespaces it has a number, as /proc sees it.
-fn depth(status: &str) -> Option<usize> {
-    Some(numbers(status, "NSpid:").len()).filter(|depth| *depth > 0)
-}
-
-fn own_depth() -> Option<usize> {
-    depth(&fs::read_to_string("/proc/self/status").ok()?)
+fn depth(who: &str) -> Option<usize> {
+    let status = read(format!("/proc/{who}/status")).ok()?;
+    Some(numbers(&status, "NSpid:").len()).filter(|depth| *depth > 0)
 }

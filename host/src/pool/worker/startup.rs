@@ -15,6 +15,7 @@ use crate::Error;
 use crate::error::Exit;
 use crate::pool::StartError;
 use crate::process::SeenNamespaces;
+use crate::walls::ShownNamespaces;
 
 /// How far a worker has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) enum Startup {
         until: Instant,
         since: Instant,
         namespaces: Namespaces,
-        seen: SeenNamespaces,
+        shown: ShownNamespaces,
     },
     /// Serving.
     Ready,
@@ -96,26 +97,27 @@ impl Worker {
         };
         let error = match (message::decode(bytes), record.startup) {
             (Ok(WorkerMessage::Loaded(namespaces)), Startup::Silent { .. }) => {
+                let since = Instant::now();
+                let of_server = self.process.seen_of_server();
+                let seen = of_server.unwrap_or_else(|| SeenNamespaces::handed(&namespaces, fds));
                 record.startup = Startup::Loaded {
                     until,
-                    since: Instant::now(),
+                    since,
                     namespaces,
-                    seen: self
-                        .process
-                        .seen_of_server()
-                        .unwrap_or_else(|| SeenNamespaces::handed(&namespaces, fds)),
+                    // Now, while the worker goes on: it is not ready yet.
+                    shown: ShownNamespaces::of(self.pid(), &seen),
                 };
                 return true;
             }
             (Ok(WorkerMessage::Ready), startup) => 'refused: {
-                let (namespaces, seen) = match startup {
+                let (namespaces, shown) = match startup {
                     Startup::Loaded {
-                        namespaces, seen, ..
-                    } => (namespaces, seen),
+                        namespaces, shown, ..
+                    } => (namespaces, shown),
                     _ => Default::default(),
                 };
                 if let Some(pool) = self.pool.upgrade()
-                    && let Err(breach) = pool.inspect_walls(self, &namespaces, &seen)
+                    && let Err(breach) = pool.inspect_walls(self, &namespaces, &shown)
                 {
                     break 'refused self.cannot_start(breach);
                 }
