@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use stockade::{Host, Interrupt, WorkerType};
+use stockade::{Host, Interrupt, WorkerState, WorkerType};
 use tokio::runtime::Runtime;
 
 use crate::baselines::fork::BareFork;
@@ -99,11 +99,22 @@ fn pids(host: &Host) -> Vec<u32> {
         .collect()
 }
 
+fn is_running(host: &Host) -> bool {
+    let workers = host.stats().workers;
+    workers
+        .iter()
+        .any(|worker| worker.state == WorkerState::Running)
+}
+
 fn stop_and_call(runtime: &Runtime, host: &Host) -> Result<Duration> {
     runtime.block_on(async {
         let mut endless = host.run_sync::<_, _, ()>("spin", ());
         let ended = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut endless).poll(cx))).await;
         ensure!(ended.is_pending(), "an endless call ended: {ended:?}");
+        // Woken on this very CPU, it would not begin before this thread sleeps.
+        while !is_running(host) {
+            std::thread::yield_now();
+        }
         busy_wait(RUN);
         let start = Instant::now();
         drop(endless);
