@@ -15,7 +15,9 @@ use stockade_wire::message::{
 };
 use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo, Param, Signature};
 use stockade_wire::slot::machine::{Machine, Reply, Resolution, StopStyle};
-use stockade_wire::slot::{Geometry, HostSlot, Idle, ReplyKind, RequestWriter, Seen, WorkerSlot};
+use stockade_wire::slot::{
+    Geometry, HostSlot, Idle, Linger, ReplyKind, RequestWriter, Seen, WorkerSlot,
+};
 
 criterion_group!(
     pure,
@@ -67,7 +69,7 @@ impl Pair {
     /// One call whose reply is as long as its request, without what would run in between.
     fn round_trip(&mut self, args: &[u8], read: &mut [u8], result: &mut Vec<u8>) {
         const IDLE: Idle = Idle {
-            linger: Duration::ZERO,
+            linger: Linger::NONE,
             timeout: None,
         };
         let last = self.id;
@@ -75,7 +77,7 @@ impl Pair {
         let mut writer = self.host.writer();
         writer.put(args);
         let written = writer.finish().expect("it is no longer than allowed");
-        self.host.publish(self.id, 0, 0, written);
+        self.host.publish(self.id, 0, Linger::NONE, written);
         let call = self.worker.next(last, IDLE).expect("it was published");
         assert!(self.worker.accept(call.id));
         self.worker.read_args(read);
@@ -113,7 +115,7 @@ fn slot_reads(c: &mut Criterion) {
     let mut writer = pair.host.writer();
     writer.put(&[7; BYTES]);
     let written = writer.finish().expect("it is no longer than allowed");
-    pair.host.publish(1, 0, 0, written);
+    pair.host.publish(1, 0, Linger::NONE, written);
     let mut memory = vec![0; BYTES + 2 * PAGE];
     let start = memory.as_ptr().align_offset(PAGE);
     let mut group = c.benchmark_group("slot/read_args");

@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use stockade_wire::slot::Linger;
+use stockade_wire::sys::placement;
+
 /// The longest poll, and about a third of what a wake-up costs.
 pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
 
@@ -59,12 +62,12 @@ pub(crate) fn may_poll_again() -> bool {
     PUBLISHED[place].load(Ordering::Relaxed) <= 1 && BUSY.load(Ordering::Relaxed) <= *CPUS
 }
 
-/// For how many microseconds the worker may poll for the call after one that may be polled for.
-pub(crate) fn linger_us(may_poll: bool) -> u32 {
+/// How a worker may wait for the call after one that is published from here and may be polled for.
+pub(crate) fn linger(may_poll: bool) -> Linger {
     if may_poll {
-        LINGER.as_micros() as u32
+        Linger::beside(LINGER, placement::current())
     } else {
-        0
+        Linger::NONE
     }
 }
 

@@ -13,8 +13,7 @@
 //! ```
 //! # #[cfg(target_os = "linux")]
 //! # fn main() -> std::io::Result<()> {
-//! use stockade_wire::slot::{Geometry, HostSlot, Idle, ReplyKind, Seen, WorkerSlot};
-//! use std::time::Duration;
+//! use stockade_wire::slot::{Geometry, HostSlot, Idle, Linger, ReplyKind, Seen, WorkerSlot};
 //!
 //! let geometry = Geometry::new(1 << 20, 4096).expect("it fits a 32-bit guest");
 //! let (host, [request, reply]) = HostSlot::new(geometry)?;
@@ -23,9 +22,9 @@
 //!
 //! let mut writer = host.writer();
 //! writer.put(b"ping");
-//! host.publish(1, 0, 0, writer.finish().expect("it is short"));
+//! host.publish(1, 0, Linger::NONE, writer.finish().expect("it is short"));
 //!
-//! let call = worker.next(0, Idle { linger: Duration::ZERO, timeout: None }).expect("there is one");
+//! let call = worker.next(0, Idle { linger: Linger::NONE, timeout: None }).expect("there is one");
 //! assert!(worker.accept(call.id));
 //! let mut args = [0; 4];
 //! worker.read_args(&mut args);
@@ -63,4 +62,4 @@ pub mod sys;
 
 /// The version of everything in this crate that two processes must agree on. It is part of every message,
 /// so a worker program of another version is told from a broken one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;

@@ -20,7 +20,7 @@ use stockade_wire::message::{
     WorkerSetup, encode_failure, host_call_header,
 };
 use stockade_wire::role::Assignment;
-use stockade_wire::slot::{ChunkReply, EventKind, Idle, ReplyKind, Request, WorkerSlot};
+use stockade_wire::slot::{ChunkReply, EventKind, Idle, Linger, ReplyKind, Request, WorkerSlot};
 
 use crate::config::InstanceLimits;
 use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, Stopped, World};
@@ -293,7 +293,7 @@ impl Worker {
     fn serve(mut self) -> ! {
         let mut last = 0;
         let mut idle = Idle {
-            linger: Duration::ZERO,
+            linger: Linger::NONE,
             timeout: self.idle_timeout,
         };
         while let Some(request) = self.site.slot.next(last, idle) {

@@ -265,7 +265,7 @@ impl Worker {
         let len = written.len();
         let slept = worker
             .slot
-            .publish(id, export, spin::linger_us(may_poll), written);
+            .publish(id, export, spin::linger(may_poll), written);
         // All that can wait until now is done while the worker works.
         let published = Instant::now();
         let clocks = Clocks {

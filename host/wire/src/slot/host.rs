@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 
-use super::layout::{Geometry, INLINE_REPLY, IS_CHUNK, ReplyKind, reply, request};
+use super::layout::{Geometry, INLINE_REPLY, IS_CHUNK, Linger, ReplyKind, reply, request};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
 use crate::sys::memfd::SizedMemfd;
@@ -174,7 +174,7 @@ impl HostSlot {
     /// The caller's [`super::machine::Machine`] says when this is allowed and which id to use. Returns
     /// whether the worker slept and had to be woken.
     #[inline]
-    pub fn publish(&self, id: u64, function: u32, linger_us: u32, written: Written) -> bool {
+    pub fn publish(&self, id: u64, function: u32, linger: Linger, written: Written) -> bool {
         let function = function | if written.is_chunk { IS_CHUNK } else { 0 };
         if written.len <= request::INLINE_LEN {
             self.request.copy_words_in(request::INLINE, &written.inline);
@@ -182,7 +182,7 @@ impl HostSlot {
         self.request.store_u32(request::FUNCTION, function);
         // At most `payload_bytes_max`, which fits in 31 bits.
         self.request.store_u32(request::LEN, written.len as u32);
-        self.request.store_u32(request::LINGER_US, linger_us);
+        self.request.store_u32(request::LINGER, linger.to_word());
         let sleeping = (&self.reply, [reply::SLEEPING]);
         let sleeps = self
             .request

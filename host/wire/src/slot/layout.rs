@@ -3,6 +3,8 @@
 //! A line that one side polls holds nothing that the other side writes meanwhile, and a short payload lies
 //! in the line that announces it, so a small call moves two cache lines in all.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Where long payloads begin and what they are rounded to. Where pages are larger, a little less is given
@@ -23,8 +25,8 @@ pub(super) mod request {
     pub(in crate::slot) const FUNCTION: usize = 28;
     /// u32: the length of the payload.
     pub(in crate::slot) const LEN: usize = 32;
-    /// u32: for how many microseconds the worker may poll for the next call before it sleeps.
-    pub(in crate::slot) const LINGER_US: usize = 36;
+    /// u32: how the worker may wait for the next call, see [`super::Linger`].
+    pub(in crate::slot) const LINGER: usize = 36;
     /// A payload of at most [`INLINE_LEN`] bytes lies here.
     pub(in crate::slot) const INLINE: usize = 40;
     pub(in crate::slot) const INLINE_LEN: usize = 24;
@@ -92,6 +94,54 @@ pub(super) mod reply {
     pub(in crate::slot) const WORN_OUT: usize = 776;
     /// The rings of both streams, then the log, then the payloads that are not inline.
     pub(in crate::slot) const RINGS: usize = super::PAGE;
+}
+
+/// For how long a worker may poll for the next call before it sleeps, and what it must know for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Linger {
+    us: u16,
+    /// One more than the CPU; zero when nobody knows.
+    cpu: u16,
+}
+
+impl Linger {
+    /// Not at all.
+    pub const NONE: Self = Self { us: 0, cpu: 0 };
+
+    /// For so long, and for a host that polls for the reply on this CPU.
+    #[must_use]
+    #[inline]
+    pub fn beside(time: Duration, cpu: usize) -> Self {
+        Self {
+            us: u16::try_from(time.as_micros()).unwrap_or(u16::MAX),
+            cpu: u16::try_from(cpu + 1).unwrap_or(0),
+        }
+    }
+
+    /// For how long.
+    #[must_use]
+    pub fn time(self) -> Duration {
+        Duration::from_micros(self.us.into())
+    }
+
+    /// Whether the host polled on this CPU.
+    #[must_use]
+    pub fn is_beside(self, cpu: usize) -> bool {
+        self.cpu != 0 && usize::from(self.cpu) == cpu + 1
+    }
+
+    #[inline]
+    pub(super) fn to_word(self) -> u32 {
+        u32::from(self.cpu) << 16 | u32::from(self.us)
+    }
+
+    #[inline]
+    pub(super) fn from_word(word: u32) -> Self {
+        Self {
+            us: word as u16,
+            cpu: (word >> 16) as u16,
+        }
+    }
 }
 
 /// A request of at most this many bytes travels in the line that announces it.

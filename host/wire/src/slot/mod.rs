@@ -49,7 +49,7 @@ pub use chunk::{Chunk, ChunkReply, Damaged, ItemReply, Items, split_chunk};
 pub use events::{EventHead, Listens, SeenEvent};
 pub use host::{Disbelief, Head, HostSlot, RequestWriter, Seen, Written};
 pub(crate) use layout::FAILURE_BYTES_MAX;
-pub use layout::{EventKind, Geometry, INLINE_REPLY, INLINE_REQUEST, ReplyKind};
+pub use layout::{EventKind, Geometry, INLINE_REPLY, INLINE_REQUEST, Linger, ReplyKind};
 pub use log::{Log, LogRecord};
 pub use output::Output;
 pub use worker::{Idle, Request, WorkerSlot};

@@ -155,7 +155,7 @@ mod tests {
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
-    use crate::slot::{Geometry, Listens, SeenEvent};
+    use crate::slot::{Geometry, Linger, Listens, SeenEvent};
 
     const RING: usize = 4096;
 
@@ -165,7 +165,7 @@ mod tests {
         let bell: OwnedFd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         let worker = WorkerSlot::new(geometry, request, reply, bell).unwrap();
         host.listen(listens);
-        host.publish(1, 0, 0, host.writer().finish().unwrap());
+        host.publish(1, 0, Linger::NONE, host.writer().finish().unwrap());
         assert!(worker.accept(1));
         (host, worker)
     }

@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::layout::{Geometry, IS_CHUNK, ReplyKind, reply, request};
+use super::layout::{Geometry, IS_CHUNK, Linger, ReplyKind, reply, request};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
+use crate::sys::placement;
 
 pub(super) const DOORBELL: Doorbell = Doorbell::at(request::DOORBELL);
 
@@ -21,6 +22,8 @@ pub struct WorkerSlot {
     pub(super) reply: Mapping,
     pub(super) geometry: Geometry,
     pub(super) eventfd: OwnedFd,
+    /// After how many calls since the worker slept the host was on this CPU. One thread uses it.
+    turns: AtomicU32,
     /// How many events the current call has had. One thread uses it.
     pub(super) events: AtomicU32,
     /// How much of each output stream of the current call the host has surely had. One thread uses it.
@@ -38,15 +41,15 @@ pub struct Request {
     pub is_chunk: bool,
     /// The length of the arguments in bytes.
     pub len: u32,
-    /// For how long to poll for the next call before sleeping.
-    pub linger: Duration,
+    /// How to wait for the next call.
+    pub linger: Linger,
 }
 
 /// What a worker does while it has no call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Idle {
     /// For how long to poll before sleeping.
-    pub linger: Duration,
+    pub linger: Linger,
     /// For how long to sleep without a sign of the host before ending; `None` is for ever.
     pub timeout: Option<Duration>,
 }
@@ -67,6 +70,7 @@ impl WorkerSlot {
             reply: Mapping::read_write(&reply, geometry.reply_bytes())?,
             geometry,
             eventfd,
+            turns: AtomicU32::new(0),
             events: AtomicU32::new(0),
             taken: [AtomicU64::new(0), AtomicU64::new(0)],
         })
@@ -86,12 +90,12 @@ impl WorkerSlot {
             function: function & !IS_CHUNK,
             is_chunk: function & IS_CHUNK != 0,
             len: self.request.load_u32(request::LEN),
-            linger: Duration::from_micros(self.request.load_u32(request::LINGER_US).into()),
+            linger: Linger::from_word(self.request.load_u32(request::LINGER)),
         })
     }
 
     #[inline]
-    fn poll(&self, last: u64, linger: Duration) -> bool {
+    fn poll(&self, last: u64, linger: Linger) -> bool {
         let mut until = None;
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
@@ -101,11 +105,33 @@ impl WorkerSlot {
                 std::hint::spin_loop();
             }
             let now = Instant::now();
-            if now >= *until.get_or_insert_with(|| now + linger) {
+            let first = until.is_none();
+            if now >= *until.get_or_insert_with(|| now + linger.time()) {
                 return false;
+            }
+            if first {
+                self.take_turns(linger);
             }
             // The host may be waiting for this very CPU.
             std::thread::yield_now();
+        }
+    }
+
+    /// Goes elsewhere when the host has been on this CPU for a while.
+    ///
+    /// Where a halted virtual CPU does not look idle to the kernel, both sides may wake up on one and stay there for
+    /// as long as they take turns, while another has nothing to do: a call takes ten times as long. The move costs as
+    /// much as some such calls, and is often spared: the kernel does it by itself.
+    fn take_turns(&self, linger: Linger) {
+        const TURNS_MAX: u32 = 16;
+        if !linger.is_beside(placement::current()) {
+            return;
+        }
+        let turns = self.turns.load(Ordering::Relaxed) + 1;
+        self.turns.store(turns % TURNS_MAX, Ordering::Relaxed);
+        if turns == TURNS_MAX {
+            // If it is forbidden, they go on taking turns.
+            let _ = placement::leave_current();
         }
     }
 
@@ -134,6 +160,7 @@ impl WorkerSlot {
             DOORBELL.sleep(&self.request, seen, left);
         };
         self.reply.store_u64(reply::SLEEPING, 0);
+        self.turns.store(0, Ordering::Relaxed);
         published
     }
 

@@ -11,3 +11,4 @@ pub mod landlock;
 pub mod mapping;
 pub mod memfd;
 pub mod packet;
+pub mod placement;

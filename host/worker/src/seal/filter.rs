@@ -199,8 +199,20 @@ pub(super) fn worker(fds: Fds, with_files: bool) -> Vec<Rule> {
         &[Check::Int(0, fds.eventfd as u32)],
         "the ring for a reply that the host sleeps for",
     ));
+    rules.extend(room_for_hosts());
     rules.extend(fds.pagemap.map(reset));
     rules
+}
+
+fn room_for_hosts() -> [Rule; 2] {
+    [libc::SYS_sched_getaffinity, libc::SYS_sched_setaffinity].map(|call| {
+        let own = [Check::Int(0, 0)];
+        rule(
+            call,
+            &own,
+            "a worker that polls leaves the CPU that its host polls on",
+        )
+    })
 }
 
 fn reset(pagemap: RawFd) -> Rule {

@@ -22,7 +22,7 @@ use stockade_wire::message::{
 };
 use stockade_wire::module_info::ModuleInfo;
 use stockade_wire::role::{Assignment, Role, VARIABLE};
-use stockade_wire::slot::{Geometry, HostSlot, ReplyKind, Seen};
+use stockade_wire::slot::{Geometry, HostSlot, Linger, ReplyKind, Seen};
 use stockade_wire::sys::{memfd, packet};
 
 /// A bound on waits that must end: long enough for a machine that does other things.
@@ -256,7 +256,7 @@ impl Worker {
         self.last += 1;
         let export = found.expect("an export of this name").export;
         self.slot
-            .publish(self.last, export, 0, writer.finish().unwrap());
+            .publish(self.last, export, Linger::NONE, writer.finish().unwrap());
         self.last
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
 use stockade_wire::namespaces::Namespaces;
-use stockade_wire::slot::{EventKind, Idle, ReplyKind, Request};
+use stockade_wire::slot::{EventKind, Idle, Linger, ReplyKind, Request};
 use stockade_wire::sys::packet;
 
 use crate::random::Random;
@@ -137,7 +137,7 @@ fn after_greeting(what: &str, slot: &Slot) {
 fn serve(what: &str, slot: &Slot) -> ! {
     let mut last = 0;
     let mut idle = Idle {
-        linger: Duration::ZERO,
+        linger: Linger::NONE,
         timeout: None,
     };
     while let Some(request) = slot.honest.next(last, idle) {

@@ -91,8 +91,12 @@ pub(super) const COMMON: &[Call] = &[
     call(libc::SYS_futex, [0, PRIVATE | libc::FUTEX_WAKE as c_long]),
 ];
 
-/// What a worker needs for a host that sleeps.
-pub(super) const RING: &[Call] = &[with(libc::SYS_write, [EVENTFD])];
+/// What a worker needs for a host that sleeps, or polls.
+pub(super) const RING: &[Call] = &[
+    with(libc::SYS_write, [EVENTFD]),
+    call(libc::SYS_sched_getaffinity, []),
+    call(libc::SYS_sched_setaffinity, []),
+];
 
 /// What the reset of an instance needs.
 pub(super) const RESET: &[Call] = &[call(
@@ -118,6 +122,8 @@ pub(super) const BY_ESCAPED: &[Call] = &[
     call(libc::SYS_kill, [OWN]),
     call(libc::SYS_tgkill, [OWN, OWN]),
     call(libc::SYS_tgkill, [NOBODY, NOBODY, libc::SIGABRT as c_long]),
+    call(libc::SYS_sched_getaffinity, [NOBODY]),
+    call(libc::SYS_sched_setaffinity, [NOBODY]),
     call(libc::SYS_memfd_create, []),
     call(libc::SYS_io_uring_setup, [1]),
     call(libc::SYS_bpf, []),
@@ -362,6 +368,8 @@ pub(super) const TO_FORK_SERVER: &[Call] = &[
     call(libc::SYS_openat2, [-1, 0, 0, 24]),
     call(libc::SYS_kill, [OWN]),
     call(libc::SYS_tgkill, [OWN, OWN]),
+    call(libc::SYS_sched_getaffinity, [NOBODY]),
+    call(libc::SYS_sched_setaffinity, [NOBODY]),
     call(libc::SYS_pidfd_send_signal, [-1]),
     call(libc::SYS_pidfd_getfd, [-1]),
     call(libc::SYS_ptrace, [libc::PTRACE_TRACEME as c_long]),
