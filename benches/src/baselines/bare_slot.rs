@@ -87,6 +87,11 @@ impl BareSlot {
     pub(crate) fn beside_a_poll(&mut self, block: impl FnOnce() -> Result<()>) -> Result<()> {
         let _pinned = Pinned::to(self.cpu)?;
         self.peer.send(POLL)?;
+        self.turn += 1;
+        // Awake, and about to poll for the next turn.
+        while !reads(&self.memory, REPLY, self.turn) {
+            self.peer.check()?;
+        }
         let result = block();
         self.turn += 1;
         self.memory.store_u64(REQUEST, self.turn);
@@ -119,7 +124,14 @@ pub(crate) fn answer(control: &mut Control) -> Result<()> {
     let add = guest.export("add")?;
     let mut turn = 0;
     while let Some(order) = control.receive()? {
-        let calls = if order & 1 == POLL { 1 } else { order >> 1 };
+        let calls = match order & 1 {
+            POLL => {
+                turn += 1;
+                memory.store_u64(REPLY, turn);
+                1
+            }
+            _ => order >> 1,
+        };
         for _ in 0..calls {
             turn += 1;
             while !reads(&memory, REQUEST, turn) {

@@ -112,7 +112,9 @@ fn stop_and_call(runtime: &Runtime, host: &Host) -> Result<Duration> {
         let ended = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut endless).poll(cx))).await;
         ensure!(ended.is_pending(), "an endless call ended: {ended:?}");
         // Woken on this very CPU, it would not begin before this thread sleeps.
+        let until = Instant::now() + Duration::from_secs(10);
         while !is_running(host) {
+            ensure!(Instant::now() < until, "an endless call does not begin");
             std::thread::yield_now();
         }
         busy_wait(RUN);

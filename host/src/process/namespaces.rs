@@ -47,7 +47,8 @@ impl Shown {
         })
     }
 
-    /// By a descriptor. Nothing is asked of it but its name: what a hostile process hands over may answer never.
+    /// By a descriptor. Nothing is asked of it but its name, and it is closed: what a hostile process
+    /// hands over may answer never.
     fn by_descriptor(fd: &OwnedFd, namespace: Namespace) -> Self {
         let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
         // No file has such a name: those begin with a slash.

@@ -129,7 +129,7 @@ async fn a_wall_that_is_required_by_name_is_there_or_there_is_no_host() {
     );
 }
 
-const GETCPU: u32 = libc::SYS_getcpu as u32;
+const TIMES: u32 = libc::SYS_times as u32;
 
 fn uneasy(program: &Path) -> HostBuilder {
     let command = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
@@ -150,12 +150,12 @@ async fn a_forbidden_system_call_costs_its_call_and_is_named_counted_and_traced(
     let pid = host.stats().workers[0].pid;
     let call = host.run_command([""; 0]).stdin(vec![0; 33 << 20]);
     let broken = broken(outcome(call).await);
-    let syscall = Some(GETCPU);
+    let syscall = Some(TIMES);
     assert_eq!(*broken.cause(), Cause::PolicyViolation { syscall });
     assert_eq!(broken.exit(), Some(Exit::Signal(libc::SIGSYS)));
     assert_eq!(
         broken.stderr_tail(),
-        format!("stockade: forbidden system call {GETCPU}\n")
+        format!("stockade: forbidden system call {TIMES}\n")
     );
     assert_eq!(host.stats().calls.failed.policy_violation, 1);
     let of_this_worker = traces::with(&format!("pid={pid} "));
@@ -165,7 +165,7 @@ async fn a_forbidden_system_call_costs_its_call_and_is_named_counted_and_traced(
         .unwrap();
     assert_eq!(traced.level, tracing::Level::WARN);
     assert!(
-        traced.fields.contains(&format!("syscall={GETCPU}")),
+        traced.fields.contains(&format!("syscall={TIMES}")),
         "{traced:?}"
     );
     let small = host.run_command([""; 0]).stdin(vec![0; 1 << 10]);
@@ -185,7 +185,7 @@ async fn a_program_at_odds_with_the_seal_is_found_before_it_has_a_call() {
     for part in [
         "uneasy-early",
         "self-test",
-        &format!("forbidden system call {GETCPU}"),
+        &format!("forbidden system call {TIMES}"),
         "`worker_program`",
     ] {
         assert!(said.contains(part), "`{part}` is not in: {said}");

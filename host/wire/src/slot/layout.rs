@@ -111,10 +111,11 @@ impl Linger {
     /// For so long, and for a host that polls for the reply on this CPU.
     #[must_use]
     #[inline]
-    pub fn beside(time: Duration, cpu: usize) -> Self {
+    pub fn beside(time: Duration, cpu: Option<usize>) -> Self {
+        let cpu = cpu.and_then(|cpu| u16::try_from(cpu + 1).ok());
         Self {
             us: u16::try_from(time.as_micros()).unwrap_or(u16::MAX),
-            cpu: u16::try_from(cpu + 1).unwrap_or(0),
+            cpu: cpu.unwrap_or(0),
         }
     }
 
@@ -124,10 +125,10 @@ impl Linger {
         Duration::from_micros(self.us.into())
     }
 
-    /// Whether the host polled on this CPU.
+    /// The CPU that the host polled on, if that is known.
     #[must_use]
-    pub fn is_beside(self, cpu: usize) -> bool {
-        self.cpu != 0 && usize::from(self.cpu) == cpu + 1
+    pub fn cpu(self) -> Option<usize> {
+        usize::from(self.cpu).checked_sub(1)
     }
 
     #[inline]

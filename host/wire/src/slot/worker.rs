@@ -22,7 +22,7 @@ pub struct WorkerSlot {
     pub(super) reply: Mapping,
     pub(super) geometry: Geometry,
     pub(super) eventfd: OwnedFd,
-    /// After how many calls since the worker slept the host was on this CPU. One thread uses it.
+    /// How many calls since the worker slept have found the host on its CPU. One thread uses it.
     turns: AtomicU32,
     /// How many events the current call has had. One thread uses it.
     pub(super) events: AtomicU32,
@@ -123,13 +123,15 @@ impl WorkerSlot {
     /// as long as they take turns, while another has nothing to do: a call takes ten times as long. The move costs as
     /// much as some such calls, and is often spared: the kernel does it by itself.
     fn take_turns(&self, linger: Linger) {
-        const TURNS_MAX: u32 = 16;
-        if !linger.is_beside(placement::current()) {
+        /// The first move is after so many calls, the next one after twice as many: where every CPU is busy, a move
+        /// helps nobody.
+        const FIRST_MOVE: u32 = 16;
+        if linger.cpu().is_none() || linger.cpu() != placement::current() {
             return;
         }
-        let turns = self.turns.load(Ordering::Relaxed) + 1;
-        self.turns.store(turns % TURNS_MAX, Ordering::Relaxed);
-        if turns == TURNS_MAX {
+        let turns = self.turns.load(Ordering::Relaxed).saturating_add(1);
+        self.turns.store(turns, Ordering::Relaxed);
+        if turns >= FIRST_MOVE && turns.is_power_of_two() {
             // If it is forbidden, they go on taking turns.
             let _ = placement::leave_current();
         }

@@ -101,7 +101,7 @@ pub fn receive_untrusted(socket: impl AsFd) -> io::Result<Vec<u8>> {
 }
 
 /// Receives one packet, as [`receive_untrusted`], from a process that may hand over so many descriptors, of whatever
-/// kind: what they are is for the receiver to find out, and there may be fewer or one more.
+/// kind: what they are is for the receiver to find out, and there may be fewer, or a few more.
 ///
 /// # Errors
 /// As [`receive_untrusted`].

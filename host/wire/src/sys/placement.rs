@@ -1,29 +1,39 @@
 //! Which CPU a thread runs on.
+#![expect(
+    unsafe_code,
+    reason = "the C library knows without a system call; rustix's own way is one on some processors"
+)]
 
-use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
-/// The CPU that this thread runs on, for a moment at least.
+/// The CPU that this thread runs on, for a moment at least. `None` where nobody can say.
 #[must_use]
 #[inline]
-pub fn current() -> usize {
-    sched_getcpu()
+pub fn current() -> Option<usize> {
+    // SAFETY: it takes nothing and writes nothing.
+    let cpu = unsafe { libc::sched_getcpu() };
+    usize::try_from(cpu).ok()
 }
 
-/// Goes on another CPU, if this thread may use one, and may use all that it could before.
+/// Goes on another CPU, if this thread may use one, and may use all that it may use now.
 ///
-/// The kernel moves a thread at once that may not stay where it is.
+/// The kernel moves a thread at once that may not stay where it is. From then on it remembers which CPUs were asked
+/// for: those that a cpuset, widened later, would bring are none of them.
 ///
 /// # Errors
 /// When the kernel forbids it.
 pub fn leave_current() -> rustix::io::Result<()> {
     let allowed = sched_getaffinity(None)?;
     let mut others = allowed;
-    others.unset(current());
-    if others.count() == 0 {
+    if let Some(cpu) = current() {
+        others.unset(cpu);
+    }
+    if others == allowed || others.count() == 0 {
         return Ok(());
     }
     sched_setaffinity(None, &others)?;
-    sched_setaffinity(None, &allowed)
+    // A cpuset may have changed in between; without a second try it would be short of a CPU for good.
+    sched_setaffinity(None, &allowed).or_else(|_| sched_setaffinity(None, &allowed))
 }
 
 #[cfg(test)]
@@ -39,9 +49,9 @@ mod tests {
             }
             // The kernel may move it at any time, back as well.
             let moved = (0..1000).any(|_| {
-                let before = current();
+                let before = current().unwrap();
                 leave_current().unwrap();
-                current() != before
+                current() != Some(before)
             });
             assert!(moved);
             assert_eq!(sched_getaffinity(None).unwrap(), allowed);

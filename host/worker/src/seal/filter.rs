@@ -204,15 +204,18 @@ pub(super) fn worker(fds: Fds, with_files: bool) -> Vec<Rule> {
     rules
 }
 
-fn room_for_hosts() -> [Rule; 2] {
-    [libc::SYS_sched_getaffinity, libc::SYS_sched_setaffinity].map(|call| {
-        let own = [Check::Int(0, 0)];
+fn room_for_hosts() -> [Rule; 3] {
+    const WHY: &str = "a worker that polls leaves the CPU that its host polls on";
+    let own = [Check::Int(0, 0)];
+    [
         rule(
-            call,
-            &own,
-            "a worker that polls leaves the CPU that its host polls on",
-        )
-    })
+            libc::SYS_getcpu,
+            &[],
+            "which CPU that is, where the C library does not know",
+        ),
+        rule(libc::SYS_sched_getaffinity, &own, WHY),
+        rule(libc::SYS_sched_setaffinity, &own, WHY),
+    ]
 }
 
 fn reset(pagemap: RawFd) -> Rule {

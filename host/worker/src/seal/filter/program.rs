@@ -184,11 +184,14 @@ impl Row {
             }
             Check::Without(argument, mask) => {
                 let [low, high] = halves(argument);
-                for (half, mask) in [(low, mask as u32), (high, (mask >> 32) as u32)] {
-                    if mask != 0 {
-                        self.load(half);
-                        self.steps.push(Step::Need(BPF_JSET, mask, false));
-                    }
+                let masks = [(low, mask as u32), (high, (mask >> 32) as u32)];
+                for (half, mask) in masks.into_iter().filter(|(_, mask)| *mask != 0) {
+                    self.load(half);
+                    self.steps.push(Step::Need(BPF_JSET, mask, false));
+                }
+                if masks.iter().all(|(_, mask)| *mask != 0) {
+                    // One half or the other.
+                    self.loaded = None;
                 }
             }
             Check::Bits(argument, mask, bits) => {

@@ -121,6 +121,11 @@ fn tables() -> Vec<(Vec<Rule>, Answer, Answer)> {
                 &[Check::Without(1, 1 << 40 | 1)],
                 "a mask of both halves",
             ),
+            rule(
+                1,
+                &[Check::Without(1, 1 << 41)],
+                "another, of the upper half",
+            ),
             rule(2, &[Check::Bits(0, 6, 2), Check::Int(1, 5)], "one way"),
             rule(
                 2,

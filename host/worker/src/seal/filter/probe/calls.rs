@@ -94,6 +94,7 @@ pub(super) const COMMON: &[Call] = &[
 /// What a worker needs for a host that sleeps, or polls.
 pub(super) const RING: &[Call] = &[
     with(libc::SYS_write, [EVENTFD]),
+    call(libc::SYS_getcpu, []),
     call(libc::SYS_sched_getaffinity, []),
     call(libc::SYS_sched_setaffinity, []),
 ];
