@@ -74,6 +74,8 @@ pub(super) struct Seen {
     pub(super) timed_out: AtomicU64,
     /// Without having asked for it: by a worker that was stopped.
     pub(super) stalled: AtomicU64,
+    /// What those were doing then.
+    stalls: Mutex<Vec<String>>,
     /// A worker was started for them and did not get that far, or none took them up.
     pub(super) never_ran: AtomicU64,
     pub(super) lied_to: AtomicU64,
@@ -181,7 +183,11 @@ impl Subject {
             Ended::Failed(Error::Cancelled) if may.be_cancelled => count(&seen.cancelled),
             Ended::Failed(Error::Saturated { .. }) if may.be_refused => count(&seen.refused),
             Ended::Failed(Error::Timeout { .. }) if may.time_out => count(&seen.timed_out),
-            Ended::Failed(Error::Timeout { .. }) => count(&seen.stalled),
+            Ended::Failed(error @ Error::Timeout { .. }) => {
+                count(&seen.stalled);
+                let mut stalls = seen.stalls.lock().unwrap_or_else(PoisonError::into_inner);
+                stalls.push(format!("call {nonce}: {error}"));
+            }
             Ended::Failed(Error::Spawn { .. } | Error::Init { .. }) => count(&seen.never_ran),
             Ended::Failed(Error::BrokenWorker(broken)) => match broken.cause() {
                 Cause::Unresponsive => count(&seen.never_ran),
@@ -270,7 +276,11 @@ impl Subject {
         let stops = get(&self.stops);
         self.findings
             .expect(stalled <= stops, Invariant::Kills, || {
-                format!("{stops} stops of {:?} stalled {stalled} calls", self.name)
+                let stalls = &self.seen.stalls;
+                format!(
+                    "{stops} stops of {:?} stalled {stalled} calls: {stalls:?}",
+                    self.name
+                )
             });
     }
 
