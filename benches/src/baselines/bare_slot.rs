@@ -7,7 +7,6 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stockade_wire::sys::mapping::Mapping;
-use stockade_wire::sys::memfd::SizedMemfd;
 
 use super::in_process::{self, InProcess};
 use super::line::reads;
@@ -43,13 +42,11 @@ pub(crate) struct BareSlot {
 
 impl BareSlot {
     pub(crate) fn start(cpus: TwoCpus) -> Result<Self> {
-        let memory = SizedMemfd::new("bare-slot", MEMORY_BYTES)?;
-        let mapping = Mapping::read_write(&memory, MEMORY_BYTES)?;
-        let peer = Peer::start(Kind::BareSlot, Some(cpus.theirs), Some(memory.into_fd()))?;
+        let (peer, memory) = Peer::sharing(Kind::BareSlot, cpus.theirs, MEMORY_BYTES)?;
         Ok(Self {
             cpu: cpus.ours,
             peer,
-            memory: mapping,
+            memory,
             turn: 0,
             request: Vec::new(),
         })

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::Result;
 use stockade_wire::sys::mapping::Mapping;
-use stockade_wire::sys::memfd::SizedMemfd;
 
 use super::peer::{Control, Kind, Peer, is_orphan};
 use crate::cpus::{Pinned, TwoCpus};
@@ -32,13 +31,11 @@ pub(crate) struct SharedLine {
 
 impl SharedLine {
     pub(crate) fn start(cpus: TwoCpus) -> Result<Self> {
-        let memory = SizedMemfd::new("shared-line", MEMORY_BYTES)?;
-        let mapping = Mapping::read_write(&memory, MEMORY_BYTES)?;
-        let peer = Peer::start(Kind::Line, Some(cpus.theirs), Some(memory.into_fd()))?;
+        let (peer, memory) = Peer::sharing(Kind::Line, cpus.theirs, MEMORY_BYTES)?;
         Ok(Self {
             cpu: cpus.ours,
             peer,
-            memory: mapping,
+            memory,
             turn: 0,
         })
     }

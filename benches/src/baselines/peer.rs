@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use stockade_wire::sys::mapping::Mapping;
+use stockade_wire::sys::memfd::SizedMemfd;
 
 use super::{bare_slot, fork, line, socket};
 use crate::cpus::Pinned;
@@ -59,6 +61,14 @@ impl Peer {
             .spawn()
             .context("cannot start the other end of a baseline")?;
         Ok(Self { socket, child })
+    }
+
+    /// The same with memory that both ends can write.
+    pub(super) fn sharing(kind: Kind, cpu: usize, bytes: usize) -> Result<(Self, Mapping)> {
+        let memory = SizedMemfd::new(kind.name(), bytes)?;
+        let mapping = Mapping::read_write(&memory, bytes)?;
+        let peer = Self::start(kind, Some(cpu), Some(memory.into_fd()))?;
+        Ok((peer, mapping))
     }
 
     pub(crate) fn send(&mut self, number: u64) -> Result<()> {

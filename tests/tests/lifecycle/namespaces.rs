@@ -199,6 +199,13 @@ fn without_hardening_there_are_none() {
     });
 }
 
+/// A worker that lies in this way is, and the error says why.
+fn is_refused(lie: &str, says: &str) {
+    let error = hostile(lie).build_blocking().unwrap_err();
+    assert!(matches!(error, Error::Spawn { .. }), "{lie}: {error:?}");
+    assert!(error.to_string().contains(says), "{lie}: {error}");
+}
+
 #[test]
 fn a_worker_that_claims_a_namespace_that_the_kernel_does_not_show_is_refused() {
     alone_as_nobody(|| {
@@ -208,12 +215,10 @@ fn a_worker_that_claims_a_namespace_that_the_kernel_does_not_show_is_refused() {
             ("mnt", Wall::MountNamespace),
             ("pid", Wall::PidNamespace),
         ] {
-            let error = hostile(&format!("claims:{name}"))
-                .build_blocking()
-                .unwrap_err();
-            assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
-            let says = format!("it says that it has a {wall} of its own");
-            assert!(error.to_string().contains(&says), "{error}");
+            is_refused(
+                &format!("claims:{name}"),
+                &format!("it says that it has a {wall} of its own"),
+            );
         }
     });
 }
@@ -235,12 +240,10 @@ fn a_worker_that_hands_over_what_is_no_namespace_of_its_own_is_refused() {
                 ),
                 ("/dev/null".to_owned(), "what it hands over is none"),
             ] {
-                let error = hostile(&format!("claims:{name}:{file}"))
-                    .build_blocking()
-                    .unwrap_err();
-                assert!(matches!(error, Error::Spawn { .. }), "{error:?}");
-                let says = format!("it says that it has a {wall} of its own, and {truth}");
-                assert!(error.to_string().contains(&says), "{file}: {error}");
+                is_refused(
+                    &format!("claims:{name}:{file}"),
+                    &format!("it says that it has a {wall} of its own, and {truth}"),
+                );
             }
             // Its word alone is no lie that the kernel could tell, and no proof.
             let host = hostile(&format!("claims:{name}")).build_blocking().unwrap();

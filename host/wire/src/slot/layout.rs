@@ -97,7 +97,7 @@ pub(super) mod reply {
 }
 
 /// For how long a worker may poll for the next call before it sleeps, and what it must know for that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linger {
     us: u16,
     /// One more than the CPU; zero when nobody knows.
@@ -321,5 +321,27 @@ impl EventKind {
             4 => Some(Self::Output),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_to_wait_fits_in_a_word() {
+        let longest = Duration::from_micros(u16::MAX.into());
+        for (time, arrives) in [(Duration::ZERO, Duration::ZERO), (Duration::MAX, longest)] {
+            for (cpu, known) in [
+                (None, None),
+                (Some(0), Some(0)),
+                (Some(65_534), Some(65_534)),
+                (Some(65_535), None),
+            ] {
+                let linger = Linger::from_word(Linger::beside(time, cpu).to_word());
+                assert_eq!((linger.time(), linger.cpu()), (arrives, known));
+            }
+        }
+        assert_eq!(Linger::from_word(0), Linger::NONE);
     }
 }

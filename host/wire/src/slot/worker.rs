@@ -280,3 +280,44 @@ impl WorkerSlot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::thread::sched_getaffinity;
+
+    use super::*;
+    use crate::slot::HostSlot;
+
+    /// How often the kernel moves a thread by itself between two looks is next to never, but not quite.
+    const TRIES: usize = 50;
+
+    fn slot() -> WorkerSlot {
+        let geometry = Geometry::new(4096, 4096).unwrap();
+        let (_, [request, reply]) = HostSlot::new(geometry).unwrap();
+        let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        WorkerSlot::new(geometry, request, reply, bell).unwrap()
+    }
+
+    /// How many of so many calls, published from where `host` says, have been followed by another CPU.
+    fn moves(calls: u32, host: fn(Option<usize>) -> Option<usize>) -> usize {
+        let slot = slot();
+        let moved = (0..calls).filter(|_| {
+            let own = placement::current();
+            slot.take_turns(Linger::beside(Duration::ZERO, host(own)));
+            placement::current() != own
+        });
+        moved.count()
+    }
+
+    #[test]
+    fn a_worker_leaves_the_cpu_that_its_host_stays_on() {
+        let few = sched_getaffinity(None).unwrap().count() < 2;
+        let of_all = |calls, host| -> usize { (0..TRIES).map(|_| moves(calls, host)).sum() };
+        // At the sixteenth and the thirty-second call, unless there is nowhere to go.
+        assert!(few || of_all(32, |own| own) > TRIES);
+        assert!(of_all(15, |own| own) < TRIES / 2);
+        assert!(of_all(32, |_| None) < TRIES / 2);
+        assert!(of_all(32, |own| own.map(|cpu| cpu + 1)) < TRIES / 2);
+    }
+}

@@ -105,6 +105,9 @@ pub fn receive_untrusted(socket: impl AsFd) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`receive_untrusted`].
+///
+/// # Panics
+/// When that is more than [`FDS_MAX`].
 pub fn receive_untrusted_with(
     socket: impl AsFd,
     at_most: usize,
