@@ -25,7 +25,7 @@ const DEATHS_MAX: u32 = 3;
 
 /// How long the calls of a dead worker wait for its server to say how it ended. Far longer than that takes: a server
 /// that is stopped is not heard of at all.
-const STATUS_WITHIN: Duration = Duration::from_secs(3);
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a server has to end by itself when its pool is over. Far longer than that takes.
 const END_WITHIN: Duration = Duration::from_secs(1);

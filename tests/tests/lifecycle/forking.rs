@@ -182,6 +182,39 @@ async fn the_end_of_a_worker_is_told_as_it_was() {
     }
 }
 
+/// Nobody tells how it ended before its call's time is up.
+#[tokio::test]
+async fn a_worker_that_dies_while_its_server_is_stopped_has_died_and_not_timed_out() {
+    const TIMEOUT: Duration = Duration::from_millis(700);
+    let (builder, limiter) = forks();
+    let host = builder.workers(1).build().await.unwrap();
+    has_spare(&host).await;
+    let (pid, server) = (only_pid(&host), server(&host));
+    signal(server, Signal::STOP);
+    eventually_async(BOUND, || stopped(server)).await;
+    loop {
+        let begun = Instant::now();
+        let call = host.call::<_, _, ()>("spin", ()).timeout(TIMEOUT).spawn();
+        running(&host, 1).await;
+        if begun.elapsed() < TIMEOUT / 2 {
+            signal(pid, Signal::KILL);
+        }
+        match outcome(call).await {
+            // A machine with much else to do: the worker was not killed in time, and serves on.
+            Err(Error::Timeout { .. }) if is_alive(pid) => {}
+            result => {
+                let broken = broken(result);
+                assert_eq!((broken.cause(), broken.pid()), (&Cause::Died, pid));
+                break;
+            }
+        }
+    }
+    signal(server, Signal::CONT);
+    echoes(&host).await;
+    comes_to_rest(&host, &limiter);
+    adds_up(&host);
+}
+
 #[tokio::test]
 async fn a_killed_server_fails_no_call_that_runs_and_is_replaced() {
     let (builder, limiter) = forks();

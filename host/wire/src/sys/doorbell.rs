@@ -1,5 +1,6 @@
 //! One word in shared memory that a process sleeps on: the futex between two processes.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -27,10 +28,10 @@ impl Doorbell {
         map.load_u32(self.offset)
     }
 
-    /// Changes it, so that nobody who saw the old value falls asleep. Only one process may ring.
-    #[inline]
+    /// Changes it, so that nobody who saw an old value falls asleep. Two may ring at once, and neither may write what
+    /// the other one's ring has already been seen to say.
     pub fn ring(self, map: &Mapping) {
-        map.store_u32(self.offset, map.load_u32(self.offset).wrapping_add(1));
+        map.with_word32(self.offset, |word| word.fetch_add(1, Ordering::Release));
     }
 
     /// Wakes whoever sleeps on it.
