@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use stockade_wire::message::{self, InitSetup, StopBy};
 
 use super::Artifact;
+use super::compile::ARTIFACT_BYTES_MAX;
 use crate::config::CacheDir;
 
 /// A directory that was found safe.
@@ -122,8 +123,7 @@ impl Cache {
 
     /// An artifact that is there and whole.
     pub(super) fn load(&self, key: &Key) -> Option<Artifact> {
-        /// More than any compiler may hand in.
-        const FILE_BYTES_MAX: u64 = 64 << 30;
+        const FILE_BYTES_MAX: u64 = ARTIFACT_BYTES_MAX + HEADER as u64;
         let path = self.artifact_path(key);
         let bytes = self.report(&path, read(&path, FILE_BYTES_MAX))??;
         let artifact = decode(key, &bytes);
@@ -228,7 +228,7 @@ fn open_for_writing(path: &Path, new: bool) -> io::Result<File> {
         .open(path)
 }
 
-/// A file of ours, if there is one; at most `limit` bytes of it.
+/// A file of ours, if there is one. One that is longer than `limit` is none: it may have been put there to use up memory.
 fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match OpenOptions::new()
         .read(true)
@@ -241,6 +241,9 @@ fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let found = file.metadata()?;
     if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("not a file of this user"));
+    }
+    if found.len() > limit {
+        return Err(io::Error::other("longer than any file that is kept there"));
     }
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;

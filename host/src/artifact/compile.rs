@@ -22,7 +22,7 @@ use crate::supervisor::Membership;
 const GROWTH_MAX: u64 = 16;
 
 /// Whatever the module's length.
-const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
+pub(super) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 
 /// A small module's artifact is mostly fixed cost.
 const ARTIFACT_BYTES_MIN: u64 = 16 << 20;

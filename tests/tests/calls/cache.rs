@@ -15,6 +15,7 @@ use std::{env, thread};
 use rustix::fs::inotify;
 use stockade::blocking::Host;
 use stockade::{Error, HostBuilder, Interrupt, Limits, State, Wasi};
+use stockade_tests::census::peak_resident_bytes;
 use stockade_tests::{Scratch, alone, guest, host_of, traces};
 
 fn in_cache(dir: &Path) -> HostBuilder {
@@ -68,6 +69,14 @@ fn artifact(dir: &Path) -> PathBuf {
         panic!("{:?}", entries(dir))
     };
     artifact.clone()
+}
+
+fn program(dir: &Path) -> PathBuf {
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().unwrap().as_encoded_bytes();
+        name.starts_with(b"program-")
+    };
+    entries(dir).into_iter().find(is_one).unwrap()
 }
 
 /// What changes when a file is written anew.
@@ -218,6 +227,26 @@ fn a_damaged_artifact_is_reported_compiled_around_and_replaced() {
         is_cached(in_cache(&dir));
         holds_only_what_is_documented(&dir);
     }
+}
+
+#[test]
+fn a_file_in_the_cache_that_is_too_long_costs_no_memory() {
+    const LENGTH: u64 = 1 << 40;
+    alone(|| {
+        let scratch = Scratch::new();
+        let dir = scratch.join("cache");
+        serves(in_cache(&dir));
+        let files = [artifact(&dir), program(&dir)];
+        for path in files {
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_len(LENGTH).unwrap();
+            let before = peak_resident_bytes();
+            serves(in_cache(&dir));
+            assert!(peak_resident_bytes() < before + (64 << 20), "{path:?}");
+            assert!(fs::metadata(&path).unwrap().len() < LENGTH, "{path:?}");
+            is_cached(in_cache(&dir));
+        }
+    });
 }
 
 #[test]
