@@ -1,0 +1,224 @@
+//! Modules that nobody wrote, through the whole pool: compiled, served, every export called.
+//!
+//! Each may be refused, trap, or run out of time or memory. Its compiler and its workers may not die, and another host must
+//! answer an innocent call after it.
+//!
+//! In a workspace of its own, because wasm-smith switches features of Wasmtime's dependencies on.
+
+use std::future::IntoFuture;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use arbitrary::Unstructured;
+use serde::de::IgnoredAny;
+use serde::ser::{Serialize, SerializeTuple, Serializer};
+use stockade::{Cause, Error, Host, Limits, Module, State};
+use wasm_smith::Config;
+
+const TIMEOUT: Duration = Duration::from_millis(50);
+
+/// What a module may use, and at most asks for at its start.
+const MEMORY_BYTES: u64 = 64 << 20;
+
+/// What modules became.
+#[derive(Debug, Default)]
+pub struct Tally {
+    invalid: u64,
+    never_started: u64,
+    calls: u64,
+    values: u64,
+    traps: u64,
+    timeouts: u64,
+    other_failures: u64,
+}
+
+/// A module of these bytes. What it may use depends on `seed`.
+pub fn module(seed: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut config = Config {
+        max_imports: 0,
+        min_funcs: 1,
+        min_exports: 1,
+        export_everything: seed.is_multiple_of(2),
+        max_memories: 1,
+        max_tables: 4,
+        max_instructions: 400,
+        allow_start_export: seed.is_multiple_of(10),
+        max_memory32_bytes: MEMORY_BYTES,
+        max_table_elements: 1000,
+        // Some may use what workers do not offer, and is refused.
+        gc_enabled: false,
+        reference_types_enabled: seed.is_multiple_of(16),
+        multi_value_enabled: seed.is_multiple_of(3),
+        simd_enabled: seed.is_multiple_of(2),
+        max_type_size: 20,
+        exceptions_enabled: false,
+        threads_enabled: seed.is_multiple_of(32),
+        memory64_enabled: false,
+        wide_arithmetic_enabled: false,
+        ..Config::default()
+    };
+    config.memory_max_size_required = seed.is_multiple_of(3);
+    wasm_smith::Module::new(config, &mut Unstructured::new(bytes))
+        .map(|module| module.to_bytes())
+        .unwrap_or_default()
+}
+
+/// SplitMix64.
+pub fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The worker program, and a host with an innocent module.
+pub struct Trials {
+    worker: PathBuf,
+    other: Host,
+    /// What has become of those that were tried.
+    pub tally: Tally,
+}
+
+impl Trials {
+    /// With this program of workers.
+    ///
+    /// # Errors
+    /// When there is no such program, or it does not serve.
+    pub fn new(worker: &Path) -> Result<Self, Error> {
+        let innocent = r#"(module (func (export "f") (result i32) (i32.const 42)))"#;
+        Ok(Self {
+            worker: worker.to_owned(),
+            other: host(worker, Module::from_wat(innocent))?,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Calls all that a module exports.
+    ///
+    /// # Errors
+    /// Says what went wrong that no module may bring about.
+    pub fn run(&mut self, module: Vec<u8>) -> Result<(), String> {
+        try_module(&self.worker, module, &mut self.tally)?;
+        match wait_for(self.other.run_sync::<_, _, i32>("f", ())) {
+            Ok(42) => Ok(()),
+            unexpected => Err(format!("afterwards: {unexpected:?}")),
+        }
+    }
+}
+
+fn host(worker: &Path, module: Module) -> Result<Host, Error> {
+    Host::builder(module)
+        .worker_program(worker)
+        .no_cache()
+        .workers(1)
+        .state(State::Keep)
+        .limits(Limits {
+            memory_bytes: MEMORY_BYTES as usize,
+            ..Limits::default()
+        })
+        .spawn_timeout(Duration::from_secs(5))
+        .interrupt_grace(Duration::from_secs(5))
+        .build_blocking()
+}
+
+fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), String> {
+    let host = match host(worker, Module::from_bytes(module)) {
+        Ok(host) => host,
+        Err(Error::InvalidModule { .. }) => {
+            tally.invalid += 1;
+            return Ok(());
+        }
+        Err(Error::Init { .. }) => {
+            tally.never_started += 1;
+            return Ok(());
+        }
+        Err(error) => return Err(format!("it was not built: {error}")),
+    };
+    for function in host.functions() {
+        tally.calls += 1;
+        let types = function.parameters.unwrap_or_default();
+        let arguments = Arguments {
+            types: types.into_iter().map(|parameter| parameter.ty).collect(),
+            seed: tally.calls,
+        };
+        let call = host
+            .call(function.name.as_str(), arguments)
+            .timeout(TIMEOUT);
+        match wait_for(call) {
+            // Whatever it is.
+            Ok(IgnoredAny) => tally.values += 1,
+            Err(Error::Timeout { .. }) => tally.timeouts += 1,
+            Err(Error::BrokenWorker(broken)) => {
+                let of_the_guest = matches!(
+                    broken.cause(),
+                    Cause::Trap(_) | Cause::StackOverflow | Cause::OutOfMemory { .. }
+                );
+                if !of_the_guest || broken.process_died() {
+                    return Err(format!("{}: {broken}", function.name));
+                }
+                tally.traps += 1;
+            }
+            Err(
+                Error::EncodeArgs { .. } | Error::Signature { .. } | Error::DecodeResult { .. },
+            ) => tally.other_failures += 1,
+            Err(error) => return Err(format!("{}: {error}", function.name)),
+        }
+    }
+    let died = host.stats().worker_counts.died;
+    if died > 0 {
+        return Err(format!("{died} workers died"));
+    }
+    Ok(())
+}
+
+/// Numbers of these types.
+struct Arguments {
+    types: Vec<String>,
+    seed: u64,
+}
+
+impl Serialize for Arguments {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const EDGES: [i64; 8] = [0, 1, -1, 65_535, 65_536, i32::MIN as i64, i64::MIN, 7];
+        let mut state = self.seed;
+        let mut tuple = serializer.serialize_tuple(self.types.len())?;
+        for ty in &self.types {
+            let word = next(&mut state);
+            let number = match word % 3 {
+                0 => next(&mut state).cast_signed(),
+                _ => EDGES[(word / 3 % 8) as usize],
+            };
+            match ty.as_str() {
+                "i32" => tuple.serialize_element(&(number as i32))?,
+                "i64" => tuple.serialize_element(&number)?,
+                "f32" => tuple.serialize_element(&(number as f32))?,
+                _ => tuple.serialize_element(&(number as f64))?,
+            }
+        }
+        tuple.end()
+    }
+}
+
+fn wait_for<F: IntoFuture>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future.into_future());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
