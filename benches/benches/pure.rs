@@ -14,6 +14,7 @@ use stockade_wire::message::{
     self, InstanceState, Seal, StopBy, WasiSetup, WorkerMessage, WorkerSetup,
 };
 use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo, Param, Signature};
+use stockade_wire::namespaces::Handed;
 use stockade_wire::slot::machine::{Machine, Reply, Resolution, StopStyle};
 use stockade_wire::slot::{
     Geometry, HostSlot, Idle, Linger, ReplyKind, RequestWriter, Seen, WorkerSlot,
@@ -209,6 +210,7 @@ fn messages(c: &mut Criterion) {
             ..WasiSetup::default()
         },
         seal: Seal::Required,
+        enter: Handed::default(),
     };
     coding(c, "worker_setup", &setup);
     coding(c, "worker_ready", &WorkerMessage::Ready);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use stockade_wire::message::{InstanceState, Seal, StopBy, WorkerSetup};
 use stockade_wire::module_info::ModuleInfo;
+use stockade_wire::namespaces::Handed;
 use stockade_wire::slot::Geometry;
 use stockade_wire::sys::memfd;
 
@@ -232,6 +233,7 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
             Hardening::Strict => Seal::Strict,
             Hardening::Insecure => Seal::None,
         },
+        enter: Handed::default(),
     })
 }
 

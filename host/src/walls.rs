@@ -48,7 +48,8 @@ pub enum Wall {
     Landlock,
     /// It runs as a user of its own. Not with directories that guests may write: it runs as their owner.
     OwnUser,
-    /// Its own view of users.
+    /// Its own view of users. This and the other namespaces it may have in common with other workers of its host, and
+    /// with nothing else.
     UserNamespace,
     /// Its own network, with nothing in it.
     NetworkNamespace,
@@ -61,8 +62,7 @@ pub enum Wall {
     UtsNamespace,
     /// Its own names of control groups.
     CgroupNamespace,
-    /// Its own view of processes, which it has in common with its fork server's other workers. A spawned worker has
-    /// none.
+    /// Its own view of processes. A spawned worker has none.
     PidNamespace,
     /// A control group of its own.
     Cgroup,
@@ -75,9 +75,10 @@ pub enum WallState {
     /// The host has read it from the kernel.
     ///
     /// Of a spawned worker's IPC, host name and control group namespaces the kernel shows less to a host that may not
-    /// look into its workers, as one that is not root: that what the worker handed over is such a namespace, and not
-    /// the host's own. That the worker is in it follows from its program, which opened it before it read a byte of the
-    /// module, and from its having no capability to enter another one ([`Wall::NoCapabilities`]).
+    /// look into its workers, as one that is not root: that what the worker handed over, or was given by the host that
+    /// had it from another worker, is such a namespace, and not the host's own. That the worker is in it follows from
+    /// its program, which made or entered it before it read a byte of the module, and from its having no capability to
+    /// enter another one ([`Wall::NoCapabilities`]).
     Verified,
     /// The kernel does not show it of a worker, so it was tried: a probe of this very worker program, on this
     /// kernel, was refused as it should be, or found itself where it should be.
@@ -206,7 +207,7 @@ impl fmt::Display for Wall {
 }
 
 impl Walls {
-    /// Looks at a worker that says that it is ready, and which namespaces it has made; `shown` is what the kernel has
+    /// Looks at a worker that says that it is ready, and which namespaces it has made or entered; `shown` is what the kernel has
     /// shown of those.
     pub(crate) fn of(
         pid: u32,

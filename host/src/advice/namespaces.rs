@@ -54,15 +54,15 @@ impl Place {
     fn namespaces_setting(self) -> &'static str {
         match self {
             Self::Kubernetes => {
-                "the pod's seccomp profile forbids `unshare`: allow it in the one that \
-                 `securityContext.seccompProfile` names, and give the pod no capability for it"
+                "the pod's seccomp profile forbids `unshare` or `setns`: allow both in the one that \
+                 `securityContext.seccompProfile` names, and give the pod no capability for that"
             }
             Self::Container => {
-                "the container's seccomp profile forbids `unshare`: allow it there \
-                 (`--security-opt seccomp=PROFILE.json`), and give the container no capability for it"
+                "the container's seccomp profile forbids `unshare` or `setns`: allow both there \
+                 (`--security-opt seccomp=PROFILE.json`), and give the container no capability for that"
             }
             Self::Service => {
-                "let the unit have no `RestrictNamespaces=`, and its `SystemCallFilter=` have `unshare`"
+                "let the unit have no `RestrictNamespaces=`, and its `SystemCallFilter=` have `unshare` and `setns`"
             }
             Self::Plain => {
                 "the kernel does not say why: under a changed root directory, some security modules and some seccomp \
@@ -188,19 +188,19 @@ mod tests {
         says(
             Place::Kubernetes,
             expect![
-                "the pod's seccomp profile forbids `unshare`: allow it in the one that `securityContext.seccompProfile` names, and give the pod no capability for it"
+                "the pod's seccomp profile forbids `unshare` or `setns`: allow both in the one that `securityContext.seccompProfile` names, and give the pod no capability for that"
             ],
         );
         says(
             Place::Container,
             expect![
-                "the container's seccomp profile forbids `unshare`: allow it there (`--security-opt seccomp=PROFILE.json`), and give the container no capability for it"
+                "the container's seccomp profile forbids `unshare` or `setns`: allow both there (`--security-opt seccomp=PROFILE.json`), and give the container no capability for that"
             ],
         );
         says(
             Place::Service,
             expect![
-                "let the unit have no `RestrictNamespaces=`, and its `SystemCallFilter=` have `unshare`"
+                "let the unit have no `RestrictNamespaces=`, and its `SystemCallFilter=` have `unshare` and `setns`"
             ],
         );
     }

@@ -46,12 +46,16 @@ pub(super) fn run(
     let namespaces = match watched.next(order.spawn_timeout, Stage::Starting)? {
         WorkerMessage::Loaded(namespaces) => namespaces,
         WorkerMessage::Refused { why, message } => return watched.refused(why, message),
-        WorkerMessage::Ready => return Err(watched.cannot_start("it spoke out of turn")),
+        WorkerMessage::Ready | WorkerMessage::Handed(_) => {
+            return Err(watched.cannot_start("it spoke out of turn"));
+        }
     };
     match watched.next(order.limits.init_time, Stage::Running)? {
         WorkerMessage::Ready => {}
         WorkerMessage::Refused { why, message } => return watched.refused(why, message),
-        WorkerMessage::Loaded(_) => return Err(watched.cannot_start("it spoke out of turn")),
+        WorkerMessage::Loaded(_) | WorkerMessage::Handed(_) => {
+            return Err(watched.cannot_start("it spoke out of turn"));
+        }
     }
     let walls = Walls::of(
         process.pid,
@@ -60,7 +64,7 @@ pub(super) fn run(
         &Directories::default(),
         order.required,
         &namespaces,
-        &ShownNamespaces::of(process.pid, &SeenNamespaces::default()),
+        &ShownNamespaces::of(process.pid, &SeenNamespaces::default(), None),
     );
     if let Some(breach) = walls.breach() {
         return Err(watched.cannot_start(breach));

@@ -46,7 +46,7 @@ use crate::config::Config;
 use crate::error::Exit;
 use crate::fair::Queue;
 use crate::functions::Functions;
-use crate::process::{ForkServer, Program};
+use crate::process::{ForkServer, HandedNamespaces, Program};
 use crate::supervisor::{Membership, Timer};
 use crate::trials::Trials;
 use crate::walls::ShownNamespaces;
@@ -85,6 +85,8 @@ pub(crate) struct Pool {
     /// Those that every worker so far has had.
     walls: Mutex<Option<Walls>>,
     trials: OnceLock<Arc<Trials>>,
+    /// What the first of its workers handed over that did.
+    namespaces: OnceLock<Arc<HandedNamespaces>>,
     recipe: Recipe,
     ends: Arc<Ends>,
     /// The same as in the state; read without its lock.
@@ -196,6 +198,7 @@ impl Pool {
             tally: counters.tally,
             walls: Mutex::default(),
             trials: OnceLock::new(),
+            namespaces: OnceLock::new(),
             recipe,
             ends: counters.ends,
             closed: AtomicBool::new(false),
@@ -468,6 +471,19 @@ impl Pool {
                 Ok(())
             }
         }
+    }
+
+    /// A worker whose walls stand has handed these over.
+    pub(crate) fn keep_namespaces(&self, handed: HandedNamespaces) {
+        if handed.can_be_entered() {
+            let _ = self.namespaces.set(Arc::new(handed));
+        }
+    }
+
+    /// What a worker that is about to start may enter.
+    pub(crate) fn kept_namespaces(&self) -> Option<Arc<HandedNamespaces>> {
+        let kept = self.namespaces.get();
+        kept.filter(|kept| kept.are_of_this_user()).cloned()
     }
 
     pub(crate) fn walls(&self) -> Walls {

@@ -8,6 +8,6 @@ mod program;
 mod spawn;
 
 pub(crate) use fork_server::{ForkServer, Heard, Unadopted};
-pub(crate) use namespaces::{SeenNamespaces, Shown};
+pub(crate) use namespaces::{HandedNamespaces, SeenNamespaces, Shown};
 pub(crate) use program::Program;
 pub(crate) use spawn::{Ends, Process};

@@ -1,19 +1,24 @@
-//! What the kernel shows of namespaces that nothing but their links in `/proc/PID/ns` tells apart
-//! ([`Namespace::HIDDEN`]).
+//! Namespaces that a worker hands over, and what the kernel shows of those that nothing but their links in
+//! `/proc/PID/ns` tells apart ([`Namespace::HIDDEN`]).
+//!
+//! The first worker of a host makes namespaces and hands over their descriptors. They are kept for later ones to enter,
+//! once the first has shown all its walls: making them takes a millisecond, entering them a sixteenth of that.
 //!
 //! Into a process that nobody may look into an ordinary user's host cannot look, either. There are two ways round that.
-//! A worker that is started as a program opens the links itself, before it reads a byte of its module, and hands over
-//! the descriptors. A fork server lets its user look into it, and what it forks is where it is.
+//! A worker that is started as a program opens the links itself, before it reads a byte of its module, and the
+//! descriptors show what they are. A fork server lets its user look into it, and what it forks is where it is.
 //!
-//! A descriptor proves that there is such a namespace, which is not this process's. That whoever handed it over is in
-//! it the kernel does not show: that follows from what opens the links being our program, which has no module yet, and
-//! from there being no way out afterwards without a capability. That a worker has none the kernel does show.
+//! A descriptor proves that there is such a namespace, which is not this process's. That whoever handed it over, or was
+//! given it, is in it the kernel does not show: that follows from what opens and enters them being our program, which
+//! has no module yet, and from there being no way out afterwards without a capability. That a worker has none the kernel
+//! does show.
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use stockade_wire::namespaces::{Namespace, Namespaces};
+use rustix::process::geteuid;
+use stockade_wire::namespaces::{Handed, Namespace, Namespaces, Outcome};
 
 /// What the kernel says of a namespace of another process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,18 +44,24 @@ impl Shown {
         }
     }
 
-    /// By the links of a process, if this one may read them.
-    pub(crate) fn by_link(pid: u32, namespace: Namespace) -> Self {
-        let theirs = link(&pid.to_string(), namespace);
-        theirs.map_or(Self::Hidden, |theirs| {
-            Self::comparing(Some(theirs), own_link(namespace))
-        })
+    /// By the links of a process that was given these, if this one may read them.
+    pub(crate) fn by_link(
+        pid: u32,
+        namespace: Namespace,
+        given: Option<&HandedNamespaces>,
+    ) -> Self {
+        let Some(theirs) = link(&pid.to_string(), namespace) else {
+            return Self::Hidden;
+        };
+        let known = given.and_then(|given| given.looked_at(namespace));
+        match known {
+            Some((name, shown)) if *name == theirs => *shown,
+            _ => Self::comparing(Some(theirs), own_link(namespace)),
+        }
     }
 
-    /// By a descriptor. Nothing is asked of it but its name, and it is closed: what a hostile process
-    /// hands over may answer never.
-    fn by_descriptor(fd: &OwnedFd, namespace: Namespace) -> Self {
-        let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
+    /// By the name of a descriptor.
+    fn by_name(name: Option<&Path>, namespace: Namespace) -> Self {
         // No file has such a name: those begin with a slash.
         let kind = format!("{}:[", namespace.link());
         let is_one = |name: &Path| {
@@ -58,9 +69,9 @@ impl Shown {
                 .as_encoded_bytes()
                 .starts_with(kind.as_bytes())
         };
-        match &name {
+        match name {
             Some(name) if !is_one(name) => Self::Forged,
-            _ => Self::comparing(name, own_link(namespace)),
+            _ => Self::comparing(name, own_link(namespace).as_deref()),
         }
     }
 }
@@ -80,15 +91,19 @@ pub(crate) struct SeenNamespaces([Shown; Namespace::HIDDEN.len()]);
 impl SeenNamespaces {
     /// Looks into a process.
     pub(crate) fn of(pid: u32) -> Self {
-        Self(Namespace::HIDDEN.map(|one| Shown::by_link(pid, one)))
+        Self(Namespace::HIDDEN.map(|one| Shown::by_link(pid, one, None)))
     }
 
-    /// Looks at what a process handed over that says that it has made these: as many of them as it could open.
-    pub(crate) fn handed(said: &Namespaces, fds: &[OwnedFd]) -> Self {
-        let mut fds = fds.iter();
-        Self(Namespace::HIDDEN.map(|one| {
-            let fd = said.has(one).then(|| fds.next()).flatten();
-            fd.map_or(Shown::Hidden, |fd| Shown::by_descriptor(fd, one))
+    /// Of a worker that says this of its namespaces, by the descriptors that it handed over and that it was given.
+    pub(crate) fn of_worker(
+        said: &Namespaces,
+        handed: &HandedNamespaces,
+        given: Option<&HandedNamespaces>,
+    ) -> Self {
+        Self(Namespace::HIDDEN.map(|one| match said.of(one) {
+            Outcome::Made => handed.shown(one),
+            Outcome::Entered => given.map_or(Shown::Hidden, |given| given.shown(one)),
+            Outcome::NotTried | Outcome::Refused(_) => Shown::Hidden,
         }))
     }
 
@@ -99,11 +114,83 @@ impl SeenNamespaces {
     }
 }
 
+/// Namespaces that a worker has handed over.
+#[derive(Debug, Default)]
+pub(crate) struct HandedNamespaces {
+    said: Handed,
+    /// As many as that takes.
+    fds: Vec<OwnedFd>,
+    /// What each namespace is called and is, in their order.
+    looked_at: Vec<(PathBuf, Shown)>,
+    /// Who this process was then.
+    user: u32,
+}
+
+impl HandedNamespaces {
+    /// Looks at what came with a message that says this of it. If there is more or less of it, it is nothing.
+    ///
+    /// Of a descriptor nothing is asked but its name: what a hostile process hands over may answer never.
+    pub(crate) fn new(said: Handed, fds: Vec<OwnedFd>) -> Self {
+        if said.fds() != fds.len() {
+            return Self::default();
+        }
+        let each = said.namespaces.iter().zip(&fds);
+        let looked_at = each.map(|(one, fd)| {
+            let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
+            let shown = Shown::by_name(name.as_deref(), *one);
+            (name.unwrap_or_default(), shown)
+        });
+        Self {
+            looked_at: looked_at.collect(),
+            said,
+            fds,
+            user: geteuid().as_raw(),
+        }
+    }
+
+    /// Whether this process is still who it was. What one user's workers have made another user's may be kept out of,
+    /// or, worse, let into: who owns a user namespace has all capabilities in what belongs to that.
+    pub(crate) fn are_of_this_user(&self) -> bool {
+        geteuid().as_raw() == self.user
+    }
+
+    fn looked_at(&self, namespace: Namespace) -> Option<&(PathBuf, Shown)> {
+        let mut each = self.said.namespaces.iter().zip(&self.looked_at);
+        each.find_map(|(one, looked_at)| (*one == namespace).then_some(looked_at))
+    }
+
+    fn shown(&self, namespace: Namespace) -> Shown {
+        let looked_at = self.looked_at(namespace);
+        looked_at.map_or(Shown::Hidden, |(_, shown)| *shown)
+    }
+
+    /// Whether a worker that says this of its namespaces says that it has made all of these.
+    pub(crate) fn is_made_by(&self, said: &Namespaces) -> bool {
+        let mut each = self.said.namespaces.iter();
+        each.all(|one| said.of(*one) == Outcome::Made)
+    }
+
+    /// Whether there are any to enter, and all are what they are said to be and not the host's.
+    pub(crate) fn can_be_entered(&self) -> bool {
+        let mut each = self.looked_at.iter();
+        !self.looked_at.is_empty() && each.all(|(_, shown)| *shown == Shown::Own)
+    }
+
+    /// What a worker is told that is given these.
+    pub(crate) fn said(&self) -> &Handed {
+        &self.said
+    }
+
+    /// What it is given.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.fds.iter().map(AsFd::as_fd)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
 
-    use stockade_wire::namespaces::Outcome;
     use stockade_wire::sys::packet;
 
     use super::*;
@@ -112,21 +199,40 @@ mod tests {
         File::open(path).unwrap().into()
     }
 
+    fn handed(namespaces: &[Namespace], paths: &[&str]) -> HandedNamespaces {
+        let said = Handed {
+            namespaces: namespaces.to_vec(),
+            root: false,
+        };
+        HandedNamespaces::new(said, paths.iter().map(|path| open(path)).collect())
+    }
+
+    fn said(each: &[(Namespace, Outcome)]) -> Namespaces {
+        let mut said = Namespaces::default();
+        for (namespace, outcome) in each {
+            said.note(*namespace, *outcome);
+        }
+        said
+    }
+
+    fn own(namespace: Namespace) -> String {
+        format!("/proc/self/ns/{}", namespace.link())
+    }
+
     #[test]
     fn what_is_handed_over_is_told_from_what_it_is_not() {
-        for namespace in Namespace::HIDDEN {
+        for namespace in Namespace::HANDED {
             let shown = |fd| {
-                let mut said = Namespaces::default();
-                said.note(namespace, Outcome::Made);
-                SeenNamespaces::handed(&said, &[fd]).shown(namespace)
+                let said = Handed {
+                    namespaces: vec![namespace],
+                    root: false,
+                };
+                HandedNamespaces::new(said, vec![fd]).shown(namespace)
             };
-            assert_eq!(
-                shown(open(&format!("/proc/self/ns/{}", namespace.link()))),
-                Shown::Shared
-            );
+            assert_eq!(shown(open(&own(namespace))), Shown::Shared);
             for other in Namespace::ALL.into_iter().filter(|one| *one != namespace) {
-                let fd = open(&format!("/proc/self/ns/{}", other.link()));
-                assert_eq!(shown(fd), Shown::Forged, "{namespace:?} {other:?}");
+                let shown = shown(open(&own(other)));
+                assert_eq!(shown, Shown::Forged, "{namespace:?} {other:?}");
             }
             assert_eq!(shown(open("/dev/null")), Shown::Forged);
             assert_eq!(shown(packet::pair().unwrap().0), Shown::Forged);
@@ -134,24 +240,44 @@ mod tests {
     }
 
     #[test]
-    fn each_descriptor_is_of_the_next_one_that_is_said_to_be_made() {
-        let [ipc, _, cgroup] = Namespace::HIDDEN.map(|one| format!("/proc/self/ns/{}", one.link()));
-        let mut said = Namespaces::default();
-        said.note(Namespace::Ipc, Outcome::Made);
-        said.note(Namespace::Cgroup, Outcome::Made);
+    fn a_namespace_is_seen_by_what_was_handed_over_or_given() {
+        use Namespace::{Cgroup, Ipc, Network, Uts};
+        use Outcome::{Entered, Made};
         let all = |seen: SeenNamespaces| Namespace::HIDDEN.map(|one| seen.shown(one));
-        let both = SeenNamespaces::handed(&said, &[open(&ipc), open(&cgroup), open("/dev/null")]);
-        assert_eq!(all(both), [Shown::Shared, Shown::Hidden, Shown::Shared]);
-        let one = SeenNamespaces::handed(&said, &[open(&ipc)]);
-        assert_eq!(all(one), [Shown::Shared, Shown::Hidden, Shown::Hidden]);
+        let nothing = HandedNamespaces::default();
+        let mine = handed(&[Network, Ipc], &[&own(Network), &own(Ipc)]);
+        let given = handed(&[Uts, Cgroup], &[&own(Uts), "/dev/null"]);
+        let says = said(&[(Ipc, Made), (Uts, Entered), (Cgroup, Entered)]);
+        let seen = |handed, given| all(SeenNamespaces::of_worker(&says, handed, given));
         assert_eq!(
-            SeenNamespaces::handed(&said, &[]),
-            SeenNamespaces::default()
+            seen(&mine, Some(&given)),
+            [Shown::Shared, Shown::Shared, Shown::Forged]
         );
+        assert_eq!(
+            seen(&mine, None),
+            [Shown::Shared, Shown::Hidden, Shown::Hidden]
+        );
+        // What it did not make it was not seen to have made, and what it was not given it did not enter.
+        assert_eq!(seen(&given, Some(&mine)), [Shown::Hidden; 3]);
+        assert_eq!(seen(&nothing, None), [Shown::Hidden; 3]);
         assert_eq!(
             SeenNamespaces::of(std::process::id()),
             SeenNamespaces([Shown::Shared; 3])
         );
         assert_eq!(SeenNamespaces::of(u32::MAX), SeenNamespaces::default());
+    }
+
+    #[test]
+    fn the_hosts_own_and_what_is_none_is_nothing_to_enter() {
+        use Namespace::{Ipc, Uts};
+        let theirs = format!("/proc/{}/ns", std::process::id());
+        assert!(!HandedNamespaces::default().can_be_entered());
+        assert!(!handed(&[Ipc], &[&format!("{theirs}/ipc")]).can_be_entered());
+        assert!(!handed(&[Ipc], &[&own(Uts)]).can_be_entered());
+        // A wrong number of descriptors.
+        let too_few = handed(&[Ipc, Uts], &[&own(Ipc)]);
+        assert_eq!(too_few.fds().count(), 0);
+        assert_eq!(too_few.shown(Ipc), Shown::Hidden);
+        assert_eq!(handed(&[], &[&own(Ipc)]).fds().count(), 0);
     }
 }

@@ -11,18 +11,19 @@ use stockade_wire::namespaces::{Namespace, Outcome};
 
 use super::{Wall, WallState, claimed, missing, numbers, read};
 use crate::limits::Hardening;
-use crate::process::{SeenNamespaces, Shown};
+use crate::process::{HandedNamespaces, SeenNamespaces, Shown};
 
 /// What the kernel shows of each namespace of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ShownNamespaces([Shown; Namespace::ALL.len()]);
 
 impl ShownNamespaces {
-    /// Looks at a process that has all the namespaces that it will have; `seen` is what has been seen already.
+    /// Looks at a process that has all the namespaces that it will have, and that was given these to enter; `seen` is
+    /// what has been seen already.
     ///
     /// Later ones it cannot enter: that takes a capability, and that it has none is looked at when it is ready.
-    pub(crate) fn of(pid: u32, seen: &SeenNamespaces) -> Self {
-        Self(Namespace::ALL.map(|namespace| shown(pid, namespace, seen)))
+    pub(crate) fn of(pid: u32, seen: &SeenNamespaces, given: Option<&HandedNamespaces>) -> Self {
+        Self(Namespace::ALL.map(|namespace| shown(pid, namespace, seen, given)))
     }
 
     pub(super) fn shown(&self, namespace: Namespace) -> Shown {
@@ -30,8 +31,13 @@ impl ShownNamespaces {
     }
 }
 
-fn shown(pid: u32, namespace: Namespace, seen: &SeenNamespaces) -> Shown {
-    match Shown::by_link(pid, namespace) {
+fn shown(
+    pid: u32,
+    namespace: Namespace,
+    seen: &SeenNamespaces,
+    given: Option<&HandedNamespaces>,
+) -> Shown {
+    match Shown::by_link(pid, namespace, given) {
         Shown::Hidden => {}
         shown => return shown,
     }
@@ -52,8 +58,8 @@ fn shown(pid: u32, namespace: Namespace, seen: &SeenNamespaces) -> Shown {
 /// Why a worker that says so of it lies, if it does.
 pub(super) fn lie(wall: Wall, said: Outcome, shown: Shown) -> Option<String> {
     let truth = match (said, shown) {
-        (Outcome::Made, Shown::Shared) => "the kernel shows that of the host",
-        (Outcome::Made, Shown::Forged) => "what it hands over is none",
+        (Outcome::Made | Outcome::Entered, Shown::Shared) => "the kernel shows that of the host",
+        (Outcome::Made | Outcome::Entered, Shown::Forged) => "what it hands over is none",
         _ => return None,
     };
     Some(format!(
@@ -70,9 +76,9 @@ pub(super) fn state(
 ) -> WallState {
     match (shown, said) {
         (Shown::Own, _) => WallState::Verified,
-        (Shown::Hidden, Outcome::Made) => claimed(hardening),
-        (Shown::Shared, Outcome::Made) => missing("it shares the host's"),
-        (Shown::Forged, Outcome::Made) => missing("what it hands over is none"),
+        (Shown::Hidden, Outcome::Made | Outcome::Entered) => claimed(hardening),
+        (Shown::Shared, Outcome::Made | Outcome::Entered) => missing("it shares the host's"),
+        (Shown::Forged, Outcome::Made | Outcome::Entered) => missing("what it hands over is none"),
         _ if hardening == Hardening::Insecure => missing("it was not asked for"),
         (_, Outcome::Refused(number)) => {
             let error = std::io::Error::from_raw_os_error(number);

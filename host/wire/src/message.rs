@@ -11,7 +11,7 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::namespaces::{Namespace, Namespaces};
+use crate::namespaces::{Handed, Namespace, Namespaces};
 use crate::slot::Geometry;
 use crate::sys::packet;
 
@@ -213,7 +213,7 @@ pub struct InitSetup {
 /// The most directories that one guest may be granted: each is a descriptor in the worker's first packet.
 pub const GRANTS_MAX: usize = 16;
 
-const _: () = assert!(4 + GRANTS_MAX <= packet::FDS_MAX);
+const _: () = assert!(4 + GRANTS_MAX + Handed::FDS_MAX <= packet::FDS_MAX);
 
 /// In a worker with grants, the files that its guest opens have descriptors from this number on. All of the
 /// process's own are below, so that its filter can tell them apart.
@@ -222,8 +222,8 @@ pub const FILES_FROM: u32 = 64;
 /// They end before this number, which is the process's limit of descriptors.
 pub const FILES_END: u32 = FILES_FROM + 256;
 
-/// What a worker process is told. Its descriptors: request memory, reply memory, eventfd, artifact, and the
-/// directory of each grant.
+/// What a worker process is told. Its descriptors: request memory, reply memory, eventfd, artifact, the directory of
+/// each grant, and those of [`Self::enter`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerSetup {
     /// Its number, for its name.
@@ -248,6 +248,8 @@ pub struct WorkerSetup {
     pub wasi: WasiSetup,
     /// Whether to give up what it does not need.
     pub seal: Seal,
+    /// What another worker of the same host has handed over.
+    pub enter: Handed,
 }
 
 /// The world as a guest sees it.
@@ -311,11 +313,13 @@ impl<'de> Deserialize<'de> for Stdin {
 /// What a worker process says before its first call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerMessage {
+    /// Namespaces that it has made, for later workers to enter; their descriptors come with it. At most once, first, and
+    /// before it looks at its artifact.
+    Handed(Handed),
     /// The artifact is loaded; the module's own start code runs next. The last word of a process that has not run
     /// any of the module's code.
     ///
-    /// With it come descriptors of those of [`Namespace::HIDDEN`] that it has made, in that order, as far as it could
-    /// open them; none where the host can look for itself.
+    /// With it, which namespaces it has.
     Loaded(Namespaces),
     /// Ready for calls.
     Ready,

@@ -1,4 +1,6 @@
-//! Namespaces that a process of ours has made for itself, by its own word.
+//! Namespaces that a process of ours has, by its own word.
+//!
+//! The first worker of a host makes some and hands them over; later ones enter them, which is many times faster.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +35,18 @@ impl Namespace {
         Self::Pid,
     ];
 
+    /// Those that a worker which makes them hands over, in this order.
+    pub const HANDED: [Self; 6] = [
+        Self::User,
+        Self::Network,
+        Self::Ipc,
+        Self::Mount,
+        Self::Uts,
+        Self::Cgroup,
+    ];
+
     /// Those that nothing tells apart but their links in `/proc/PID/ns`, which are for those who may look into the
-    /// process: it hands them over, in this order.
+    /// process.
     pub const HIDDEN: [Self; 3] = [Self::Ipc, Self::Uts, Self::Cgroup];
 
     /// Its name in `/proc/PID/ns`.
@@ -55,11 +67,13 @@ impl Namespace {
 /// What became of one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Nobody tried to make it.
+    /// Nobody tried to make or to enter it.
     #[default]
     NotTried,
-    /// The process is in one of its own.
+    /// The process has made one.
     Made,
+    /// The process is in one that its host gave it.
+    Entered,
     /// The kernel refused it with this error number.
     Refused(i32),
 }
@@ -80,10 +94,31 @@ impl Namespaces {
         self.0[namespace as usize] = outcome;
     }
 
-    /// Whether it was made.
+    /// Whether it was made or entered.
     #[must_use]
     pub fn has(&self, namespace: Namespace) -> bool {
-        self.of(namespace) == Outcome::Made
+        matches!(self.of(namespace), Outcome::Made | Outcome::Entered)
+    }
+}
+
+/// Which descriptors come with a message: of these namespaces, in this order, and then, if there is one, of the empty
+/// directory that is the root of whoever is in them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    /// Of which kinds.
+    pub namespaces: Vec<Namespace>,
+    /// Whether there is a root directory.
+    pub root: bool,
+}
+
+impl Handed {
+    /// The most descriptors that it takes.
+    pub const FDS_MAX: usize = Namespace::HANDED.len() + 1;
+
+    /// How many descriptors it takes.
+    #[must_use]
+    pub fn fds(&self) -> usize {
+        self.namespaces.len() + usize::from(self.root)
     }
 }
 

@@ -79,8 +79,15 @@ fn run(assignment: Assignment) -> Result<(), String> {
     // They could not be opened later.
     let maps = File::open("/proc/self/maps").ok();
     let links = Links::open();
-    let sealing = Sealing::worker(assignment, LIMITS, bell.as_fd(), None, Landlock::IfThere)
-        .map_err(|breach| breach.to_string())?;
+    let sealing = Sealing::worker(
+        assignment,
+        LIMITS,
+        bell.as_fd(),
+        None,
+        Landlock::IfThere,
+        None,
+    )
+    .map_err(|breach| breach.to_string())?;
     tried(
         Trial::NotDumpable,
         neighbour

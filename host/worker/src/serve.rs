@@ -24,7 +24,7 @@ use stockade_wire::slot::{ChunkReply, EventKind, Idle, Linger, ReplyKind, Reques
 
 use crate::config::InstanceLimits;
 use crate::guest::{Arguments, Ended, Guest, LoadError, Program, Reply, Runtime, Stopped, World};
-use crate::seal::{Landlock, Sealing};
+use crate::seal::{Landlock, Sealing, Surroundings};
 use crate::wasi::Files;
 use crate::{process, seal, signals};
 
@@ -114,8 +114,11 @@ pub(crate) fn setup(message: impl ToString) -> Refusal {
 }
 
 fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
-    let (told, [request, reply, eventfd, artifact], directories) =
+    let (mut told, [request, reply, eventfd, artifact], mut directories) =
         process::receive_setup::<WorkerSetup, 4>().map_err(setup)?;
+    let surroundings = directories.split_off(told.wasi.grants.len().min(directories.len()));
+    let surroundings =
+        Surroundings::new(std::mem::take(&mut told.enter), surroundings).map_err(setup)?;
     name(told.worker);
     let limits = limits(&told);
     let runtime = runtime(&told)?;
@@ -124,7 +127,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     if files.is_some() {
         signals::survive_long_files().map_err(setup)?;
     }
-    let sealing = match told.seal {
+    let mut sealing = match told.seal {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
             let landlock = Landlock::of(told.seal);
@@ -133,10 +136,22 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
                 owner: files.owner(),
                 bytes_max: told.wasi.file_bytes_max,
             });
-            let sealing = Sealing::worker(assignment, limits, eventfd.as_fd(), files, landlock);
+            let eventfd = eventfd.as_fd();
+            let sealing = Sealing::worker(
+                assignment,
+                limits,
+                eventfd,
+                files,
+                landlock,
+                Some(surroundings),
+            );
             Some(sealing.map_err(setup)?)
         }
     };
+    // Before the artifact is looked at: whoever takes this process over by that has no say in what others enter.
+    if let Some(handed) = sealing.as_mut().and_then(Sealing::hand_over) {
+        process::tell_with(&WorkerMessage::Handed(handed.said), &handed.fds);
+    }
     if let Some(files) = &files {
         files.check().map_err(|why| (WorkerRefusal::Grant, why))?;
     }
@@ -148,11 +163,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     // runs nothing but that module and has given up all but the seal's last step.
     let program = unsafe { load(&runtime, artifact, &told.wasi, files) }?;
     let namespaces = sealing.as_ref().map(Sealing::namespaces);
-    let hidden = sealing.as_ref().map_or(&[][..], Sealing::hidden);
-    process::tell_with(
-        &WorkerMessage::Loaded(namespaces.unwrap_or_default()),
-        hidden,
-    );
+    process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     match sealing {
         Some(sealing) => sealing.finish().map_err(setup)?,
         // A limit of the guest's, not a wall of the process's.

@@ -163,6 +163,24 @@ async fn plain_numeric_exports_need_neither_sdk_nor_memory() {
     }
 }
 
+/// What the processor does, and what the specification's deterministic profile says, differ in both.
+#[tokio::test]
+async fn relaxed_vector_instructions_answer_the_same_on_every_processor() {
+    let text = r#"(module
+        (func (export "out_of_range") (result i32)
+            (i8x16.extract_lane_u 0 (i8x16.relaxed_swizzle
+                (v128.const i8x16 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7)
+                (v128.const i8x16 16 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0))))
+        (func (export "no_number") (result i32)
+            (i32x4.extract_lane 0 (i32x4.relaxed_trunc_f32x4_s
+                (v128.const f32x4 nan 0 0 0)))))"#;
+    let host = host_of(Module::from_wat(text)).build().await.unwrap();
+    for function in ["out_of_range", "no_number"] {
+        let lane: i32 = host.run_sync(function, ()).await.unwrap();
+        assert_eq!(lane, 0, "{function}");
+    }
+}
+
 #[tokio::test]
 async fn a_plain_export_takes_only_its_own_numbers() {
     let host = host_of(Module::from_wat(&format!("(module {NUMERIC})")))

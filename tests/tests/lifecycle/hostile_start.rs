@@ -27,7 +27,7 @@ async fn a_worker_that_does_not_answer_at_its_start_is_an_error_of_the_build() {
         ("hello-damaged", "it sent a damaged message"),
         (
             "hello-version",
-            "it speaks version 99 of the worker protocol, this host version 4",
+            "it speaks version 99 of the worker protocol, this host version 5",
         ),
         (
             "hello-exit",
@@ -37,6 +37,8 @@ async fn a_worker_that_does_not_answer_at_its_start_is_an_error_of_the_build() {
             "hello-kill",
             "it ended (killed by SIGKILL) before it was ready",
         ),
+        ("hands-twice", "it spoke out of turn"),
+        ("hands-late", "it spoke out of turn"),
         ("refuse-setup", "not today\\u{1b}[31m; not ever"),
         // Compiled again, and refused again.
         ("refuse-artifact", "not today\\u{1b}[31m; not ever"),

@@ -1,11 +1,11 @@
 //! Namespaces of workers: as the kernel shows them, where it grants them, and calls where it grants none.
 
 use std::fs;
-use std::path::PathBuf;
 
-use stockade::{Error, Hardening, Host, HostBuilder, Wall, WallState, WorkerType};
+use rustix::process::{Pid, Signal, kill_process};
+use stockade::{Error, Hardening, Host, HostBuilder, Wall, WallState, Wasi, WorkerType};
 use stockade_tests::alone::{alone_as_nobody, alone_without_namespaces, is_root};
-use stockade_tests::{ByHand, alone, guest, host_of};
+use stockade_tests::{BOUND, ByHand, Scratch, alone, eventually, guest, host_of};
 
 use crate::hosts::hostile;
 
@@ -22,6 +22,15 @@ const EVERY: [(Wall, &str); 7] = [
 /// What nothing tells apart that an ordinary user may read.
 const HIDDEN: [(Wall, &str); 3] = [
     (Wall::IpcNamespace, "ipc"),
+    (Wall::UtsNamespace, "uts"),
+    (Wall::CgroupNamespace, "cgroup"),
+];
+
+/// What a worker enters that another one made.
+const SHARED: [(Wall, &str); 5] = [
+    (Wall::NetworkNamespace, "net"),
+    (Wall::IpcNamespace, "ipc"),
+    (Wall::MountNamespace, "mnt"),
     (Wall::UtsNamespace, "uts"),
     (Wall::CgroupNamespace, "cgroup"),
 ];
@@ -73,12 +82,79 @@ fn each_namespace_that_root_sees_is_the_workers_own() {
     });
 }
 
+/// The worker is killed, and another one answers.
+fn replace_worker(host: &Host) {
+    let old = pid(host);
+    kill_process(Pid::from_raw(old as i32).unwrap(), Signal::KILL).unwrap();
+    eventually(BOUND, || {
+        host.stats().workers.iter().all(|worker| worker.pid != old)
+    });
+    echoes(host);
+    assert_ne!(pid(host), old);
+}
+
+#[test]
+fn later_workers_enter_the_namespaces_of_the_first_and_no_other_hosts() {
+    alone(|| {
+        let links = |host: &Host| {
+            let of = |name| fs::read_link(format!("/proc/{}/ns/{name}", pid(host))).unwrap();
+            SHARED.map(|(_, name)| of(name))
+        };
+        let user = |host: &Host| fs::read_link(format!("/proc/{}/ns/user", pid(host))).unwrap();
+        let host = of_type(WorkerType::Spawn).build_blocking().unwrap();
+        let (first, first_user) = (links(&host), user(&host));
+        for _ in 0..2 {
+            replace_worker(&host);
+            assert_eq!(links(&host), first);
+            // It is another user, and may not enter that one.
+            assert_ne!(user(&host), first_user);
+            let root = fs::read_dir(format!("/proc/{}/root", pid(&host))).unwrap();
+            assert_eq!(root.count(), 0);
+        }
+        for (wall, _) in SHARED.into_iter().chain([(Wall::UserNamespace, "user")]) {
+            let state = host.walls().state(wall).cloned();
+            assert_eq!(state, Some(WallState::Verified), "{wall}");
+        }
+        let other = of_type(WorkerType::Spawn).build_blocking().unwrap();
+        for (ours, theirs) in links(&other).iter().zip(&first) {
+            assert_ne!(ours, theirs);
+        }
+    });
+}
+
+#[test]
+fn a_worker_with_directories_enters_all_but_the_mounts() {
+    alone(|| {
+        let directory = Scratch::new();
+        let wasi = Wasi::new().read_dir(directory.path(), "/here");
+        let host = of_type(WorkerType::Spawn)
+            .wasi(wasi)
+            .build_blocking()
+            .unwrap();
+        let links = |host: &Host| {
+            SHARED.map(|(wall, name)| {
+                let link = fs::read_link(format!("/proc/{}/ns/{name}", pid(host))).unwrap();
+                (wall, link)
+            })
+        };
+        let first = links(&host);
+        replace_worker(&host);
+        for ((wall, ours), (_, theirs)) in links(&host).into_iter().zip(first) {
+            assert_eq!(ours == theirs, wall != Wall::MountNamespace, "{wall}");
+            let state = host.walls().state(wall).cloned();
+            assert_eq!(state, Some(WallState::Verified), "{wall}");
+        }
+    });
+}
+
 #[test]
 fn each_namespace_is_verified_for_an_ordinary_user_who_may_not_look_into_the_worker() {
     alone_as_nobody(|| {
         assert!(!is_root());
         for worker_type in TYPES {
             let host = of_type(worker_type).build_blocking().unwrap();
+            // The second one enters what the first one made.
+            replace_worker(&host);
             for (wall, name) in EVERY {
                 let link = fs::read_link(format!("/proc/{}/ns/{name}", pid(&host)));
                 assert!(link.is_err(), "then there is nothing to find out otherwise");
@@ -215,10 +291,12 @@ fn a_worker_that_claims_a_namespace_that_the_kernel_does_not_show_is_refused() {
             ("mnt", Wall::MountNamespace),
             ("pid", Wall::PidNamespace),
         ] {
-            is_refused(
-                &format!("claims:{name}"),
-                &format!("it says that it has a {wall} of its own"),
-            );
+            for claim in ["claims", "enters"] {
+                is_refused(
+                    &format!("{claim}:{name}"),
+                    &format!("it says that it has a {wall} of its own"),
+                );
+            }
         }
     });
 }
@@ -246,11 +324,14 @@ fn a_worker_that_hands_over_what_is_no_namespace_of_its_own_is_refused() {
                 );
             }
             // Its word alone is no lie that the kernel could tell, and no proof.
-            let host = hostile(&format!("claims:{name}")).build_blocking().unwrap();
-            assert!(
-                matches!(host.walls().state(wall), Some(WallState::Missing { .. })),
-                "{wall}"
-            );
+            for claim in ["claims", "enters"] {
+                let host = hostile(&format!("{claim}:{name}"));
+                let host = host.build_blocking().unwrap();
+                assert!(
+                    matches!(host.walls().state(wall), Some(WallState::Missing { .. })),
+                    "{wall}"
+                );
+            }
         }
     });
 }
@@ -272,20 +353,43 @@ fn a_forked_worker_that_claims_a_namespace_that_its_server_has_not_is_refused() 
     });
 }
 
+/// How many descriptors of namespaces of this kind are open here.
+fn held(name: &str) -> usize {
+    let kind = format!("{name}:[");
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let links = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    links
+        .filter(|to| to.to_string_lossy().starts_with(&kind))
+        .count()
+}
+
 #[test]
-fn what_a_worker_hands_over_does_not_stay_with_its_host() {
+fn a_host_holds_what_its_first_worker_handed_over_until_it_is_dropped() {
     alone_as_nobody(|| {
+        let counts = || EVERY.map(|(_, name)| held(name));
         let host = of_type(WorkerType::Spawn).build_blocking().unwrap();
-        let open = fs::read_dir("/proc/self/fd").unwrap();
-        let open: Vec<_> = open
-            .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-            .collect();
-        assert!(!open.is_empty());
-        for (_, name) in EVERY {
-            let kind = format!("{name}:[");
-            let is_one = |to: &PathBuf| to.to_string_lossy().starts_with(&kind);
-            assert!(!open.iter().any(is_one), "{open:?}");
+        let all_but_pid = [1, 1, 1, 1, 1, 1, 0];
+        assert_eq!(counts(), all_but_pid);
+        replace_worker(&host);
+        assert_eq!(counts(), all_but_pid);
+        let insecure = of_type(WorkerType::Spawn).hardening(Hardening::Insecure);
+        let insecure = insecure.build_blocking().unwrap();
+        assert_eq!(counts(), all_but_pid);
+        drop((host, insecure));
+        eventually(BOUND, || counts() == [0; 7]);
+    });
+}
+
+#[test]
+fn what_a_hostile_worker_hands_over_is_not_kept() {
+    alone_as_nobody(|| {
+        for lie in [
+            "claims:ipc",
+            "claims:ipc:/dev/null",
+            "claims:ipc:/proc/self/ns/ipc",
+        ] {
+            let _ = hostile(lie).build_blocking();
+            eventually(BOUND, || EVERY.iter().all(|(_, name)| held(name) == 0));
         }
-        echoes(&host);
     });
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use stockade::{Cause, Error, Exit, Hardening, Host, HostBuilder, Module, Wall, WallState};
-use stockade_tests::{Scratch, application, guest, host_of, traces};
+use stockade_tests::{Scratch, alone, application, guest, host_of, traces};
 
 use crate::hosts::{broken, hostile, outcome, probe};
 
@@ -127,6 +127,21 @@ async fn a_wall_that_is_required_by_name_is_there_or_there_is_no_host() {
         ),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_process_without_hardening_is_warned_once() {
+    alone(|| {
+        traces::keep();
+        for _ in 0..2 {
+            let builder = host_of(guest::hello()).workers(1);
+            let host = builder.hardening(Hardening::Insecure).build_blocking();
+            drop(host.unwrap());
+        }
+        let warnings = traces::with("`Hardening::Insecure`");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_eq!(warnings[0].level, tracing::Level::WARN);
+    });
 }
 
 const TIMES: u32 = libc::SYS_times as u32;

@@ -30,6 +30,7 @@ impl Prepared {
             id: pool.next_worker_id(),
             slot,
             eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            given: None,
         };
         Ok(Self {
             place,

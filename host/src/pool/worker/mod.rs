@@ -44,7 +44,7 @@ use crate::clock;
 use crate::error::Exit;
 use crate::later::{CallerSpan, later};
 use crate::limiter::Permit;
-use crate::process::Process;
+use crate::process::{HandedNamespaces, Process};
 use crate::spin::{self, Running};
 use crate::stats::{WorkerState, WorkerStats};
 
@@ -85,6 +85,8 @@ pub(crate) struct Worker {
     slot: HostSlot,
     eventfd: OwnedFd,
     pool: Weak<Pool>,
+    /// Namespaces that it was given to enter.
+    given: Option<Arc<HandedNamespaces>>,
     interrupt_grace: Duration,
     dead: AtomicBool,
     life: Life,
@@ -97,6 +99,8 @@ pub(crate) struct Worker {
 struct Record {
     machine: Machine,
     startup: Startup,
+    /// What it handed over, until it is ready.
+    handed: Option<HandedNamespaces>,
     accept_within: Duration,
     call: Option<Call>,
     term: life::Term,
@@ -134,6 +138,7 @@ struct Place {
     id: u64,
     slot: HostSlot,
     eventfd: OwnedFd,
+    given: Option<Arc<HandedNamespaces>>,
 }
 
 impl Worker {
@@ -144,8 +149,12 @@ impl Worker {
         let (slot, memories) = HostSlot::new(recipe.geometry)?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let process = Process::spawn(&recipe.program, Role::Worker)?;
+        let given = pool.kept_namespaces();
         let mut setup = recipe.setup.clone();
         setup.worker = id;
+        if let Some(given) = &given {
+            setup.enter = given.said().clone();
+        }
         let mut fds = vec![
             memories[0].as_fd(),
             memories[1].as_fd(),
@@ -153,13 +162,19 @@ impl Worker {
             recipe.artifact.as_fd(),
         ];
         fds.extend(recipe.directories.fds());
+        fds.extend(given.iter().flat_map(|given| given.fds()));
         match packet::send(process.socket(), &message::encode(&setup), &fds) {
             // Dead already: its death will say why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             other => other?,
         }
         let until = clock::after(Instant::now(), pool.config.spawn_timeout);
-        let place = Place { id, slot, eventfd };
+        let place = Place {
+            id,
+            slot,
+            eventfd,
+            given,
+        };
         Ok(Self::of_process(pool, why, process, place, until))
     }
 
@@ -184,6 +199,7 @@ impl Worker {
             slot: place.slot,
             eventfd: place.eventfd,
             pool: Arc::downgrade(pool),
+            given: place.given,
             interrupt_grace: pool.config.interrupt_grace,
             dead: AtomicBool::new(false),
             life: Life::new(
@@ -196,6 +212,7 @@ impl Worker {
             record: Mutex::new(Record {
                 machine: Machine::new(style),
                 startup: Startup::Silent { until },
+                handed: None,
                 accept_within: ACCEPT_WITHIN,
                 call: None,
                 term: life::Term::new(now, pool.config.retire),

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal};
-use stockade_wire::namespaces::{Namespace, Namespaces};
+use stockade_wire::namespaces::{Handed, Namespaces};
 use stockade_wire::slot::Disbelief;
 use stockade_wire::sys::packet;
 
@@ -14,7 +14,7 @@ use super::{ACCEPT_WITHIN, LastWord, Record, START_CODE_SLACK, Worker};
 use crate::Error;
 use crate::error::Exit;
 use crate::pool::StartError;
-use crate::process::SeenNamespaces;
+use crate::process::{HandedNamespaces, SeenNamespaces};
 use crate::walls::ShownNamespaces;
 
 /// How far a worker has come.
@@ -49,6 +49,13 @@ impl Startup {
     }
 }
 
+impl Record {
+    /// Once, before it has loaded its artifact.
+    fn may_hand_over(&self) -> bool {
+        matches!(self.startup, Startup::Silent { .. }) && self.handed.is_none()
+    }
+}
+
 impl Worker {
     /// The worker has said something on its socket; `false` when it will not be listened to any more.
     pub(crate) fn on_message(self: &Arc<Self>) -> bool {
@@ -60,11 +67,11 @@ impl Worker {
                 Ok((bytes, _)) if bytes.is_empty() => return false,
                 // Longer than anything that it could have to say.
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return self.hear(&[], &[]);
+                    return self.hear(&[], Vec::new());
                 }
                 Err(_) => return false,
                 Ok((bytes, fds)) => {
-                    if !self.hear(&bytes, &fds) {
+                    if !self.hear(&bytes, fds) {
                         return false;
                     }
                 }
@@ -75,16 +82,13 @@ impl Worker {
     /// Descriptors come with the first message, if at all.
     fn receive(&self) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
         let socket = self.process.socket();
-        let startup = self.lock().startup;
-        match startup {
-            Startup::Silent { .. } if !self.process.is_forked() => {
-                packet::receive_untrusted_with(socket, Namespace::HIDDEN.len())
-            }
-            _ => packet::receive_untrusted(socket).map(|bytes| (bytes, Vec::new())),
+        match self.lock().may_hand_over() && !self.process.is_forked() {
+            true => packet::receive_untrusted_with(socket, Handed::FDS_MAX),
+            false => packet::receive_untrusted(socket).map(|bytes| (bytes, Vec::new())),
         }
     }
 
-    fn hear(self: &Arc<Self>, bytes: &[u8], fds: &[OwnedFd]) -> bool {
+    fn hear(self: &Arc<Self>, bytes: &[u8], fds: Vec<OwnedFd>) -> bool {
         let mut record = self.lock();
         if record.startup == Startup::Failed {
             return false;
@@ -96,16 +100,25 @@ impl Worker {
             return false;
         };
         let error = match (message::decode(bytes), record.startup) {
+            (Ok(WorkerMessage::Handed(said)), _) if record.may_hand_over() => {
+                record.handed = Some(HandedNamespaces::new(said, fds));
+                return true;
+            }
             (Ok(WorkerMessage::Loaded(namespaces)), Startup::Silent { .. }) => {
                 let since = Instant::now();
-                let of_server = self.process.seen_of_server();
-                let seen = of_server.unwrap_or_else(|| SeenNamespaces::handed(&namespaces, fds));
+                let handed = record.handed.take().unwrap_or_default();
+                let given = self.given.as_deref();
+                let seen = self
+                    .process
+                    .seen_of_server()
+                    .unwrap_or_else(|| SeenNamespaces::of_worker(&namespaces, &handed, given));
+                record.handed = handed.is_made_by(&namespaces).then_some(handed);
                 record.startup = Startup::Loaded {
                     until,
                     since,
                     namespaces,
                     // Now, while the worker goes on: it is not ready yet.
-                    shown: ShownNamespaces::of(self.pid(), &seen),
+                    shown: ShownNamespaces::of(self.pid(), &seen, given),
                 };
                 return true;
             }
@@ -120,6 +133,10 @@ impl Worker {
                     && let Err(breach) = pool.inspect_walls(self, &namespaces, &shown)
                 {
                     break 'refused self.cannot_start(breach);
+                }
+                // Not before all its walls were seen to stand.
+                if let (Some(handed), Some(pool)) = (record.handed.take(), self.pool.upgrade()) {
+                    pool.keep_namespaces(handed);
                 }
                 if let Startup::Loaded { since, .. } = startup {
                     let slack = since.elapsed().saturating_mul(START_CODE_SLACK);
@@ -146,7 +163,9 @@ impl Worker {
                 WorkerRefusal::Dump => self.cannot_start("it spoke out of turn"),
                 WorkerRefusal::Setup => StartError::Error(Error::Spawn { reason }),
             },
-            (Ok(WorkerMessage::Loaded(_)), _) => self.cannot_start("it spoke out of turn"),
+            (Ok(WorkerMessage::Handed(_) | WorkerMessage::Loaded(_)), _) => {
+                self.cannot_start("it spoke out of turn")
+            }
             (Err(malformed), _) => self.cannot_start(malformed),
         };
         self.fail_startup(record, error);
@@ -154,7 +173,7 @@ impl Worker {
     }
 
     fn fail_startup(self: &Arc<Self>, mut record: MutexGuard<'_, Record>, error: StartError) {
-        record.startup = Startup::Failed;
+        (record.startup, record.handed) = (Startup::Failed, None);
         let step = record.machine.condemn();
         self.act(record, step, LastWord::Nothing);
         if let Some(pool) = self.pool.upgrade() {
@@ -188,7 +207,7 @@ impl Worker {
                 "no stockade worker, or broken: {how} before it was ready{said}"
             )),
         };
-        record.startup = Startup::Failed;
+        (record.startup, record.handed) = (Startup::Failed, None);
         let step = record.machine.died(None, false);
         self.act(record, step, LastWord::Death(exit));
         if let Some(pool) = self.pool.upgrade() {

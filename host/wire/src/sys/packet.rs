@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 /// The most descriptors one packet may carry.
-pub const FDS_MAX: usize = 20;
+pub const FDS_MAX: usize = 27;
 
 /// The longest packet. Well below the kernel's default socket buffer, so a send to an idle peer never waits.
 pub const PACKET_BYTES_MAX: usize = 64 << 10;

@@ -11,9 +11,9 @@ pub(super) mod forking;
 mod program;
 
 use std::ffi::c_long;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
 use program::{Answer, program};
@@ -72,13 +72,14 @@ fn rule(call: c_long, checks: &[Check], why: &'static str) -> Rule {
 fn common() -> Vec<Rule> {
     use Check::{Int, Without};
     let exec = libc::PROT_EXEC as u64;
+    let uncounted = (libc::MAP_SHARED | libc::MAP_GROWSDOWN) as u64;
     let own_pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
     let mut rules = vec![
         rule(libc::SYS_brk, &[], "the C library's allocator"),
         rule(
             libc::SYS_mmap,
-            &[Without(2, exec)],
-            "allocators, and a memory's image over its slot",
+            &[Without(2, exec), Without(3, uncounted)],
+            "allocators, and a memory's image over its slot; none of the kinds of memory that no limit counts",
         ),
         rule(
             libc::SYS_mprotect,
@@ -251,15 +252,17 @@ pub(super) fn compiler(artifact: RawFd) -> Vec<Rule> {
 
 /// Wasmtime's own descriptor of this process's page map.
 pub(super) fn pagemap_fd() -> Option<RawFd> {
-    /// It is one of the first that the process opens, and they need not be listed to be looked at.
-    const FIRST: std::ops::Range<RawFd> = 3..16;
     // In a pid namespace /proc may know this process by another number.
     let own = Path::new("/proc").join(fs::read_link("/proc/self").ok()?);
     let own = own.join("pagemap");
+    let directory = File::open("/proc/self/fd").ok()?;
     let is_it = |number: &RawFd| {
-        fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|target| target == own)
+        let target = rustix::fs::readlinkat(&directory, number.to_string(), Vec::new());
+        target.is_ok_and(|target| target.as_bytes() == own.as_os_str().as_encoded_bytes())
     };
-    FIRST.into_iter().find(is_it).or_else(|| {
+    // A new descriptor has the first free number: the one that was opened last is just below, as a rule.
+    let mut below = (0..directory.as_raw_fd()).rev();
+    below.find(is_it).or_else(|| {
         let all = fs::read_dir("/proc/self/fd").ok()?.flatten();
         all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .find(is_it)

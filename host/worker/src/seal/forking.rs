@@ -26,15 +26,20 @@ pub(crate) struct ForkServer {
     serving: filter::Program,
     landlock: Landlock,
     namespaces: Namespaces,
+    usage: limits::Usage,
+    /// How much memory it or a worker of it may come to use and to share with the host.
+    memory_bytes: u64,
     /// A pipe, by whose end it is seen that of process 1.
     life: (OwnedFd, OwnedFd),
 }
 
 impl ForkServer {
-    /// Begins to seal a fork server whose engine has been made, and whose host may have so many workers.
+    /// Begins to seal a fork server whose engine has been made, and whose host may have so many workers, with slots of
+    /// this size.
     pub(crate) fn begin(
         assignment: Assignment,
         limits: InstanceLimits,
+        slot_bytes: u64,
         workers_max: u64,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
@@ -42,12 +47,14 @@ impl ForkServer {
         let loading = filter::compile(&filter::forking::loading()).or_breach(FILTER)?;
         let serving = filter::compile(&filter::forking::serving()).or_breach(FILTER)?;
         let life = pipe_with(PipeFlags::CLOEXEC).or_breach("pid namespace")?;
-        let mut ceilings = limits::fork_server(limits.memory_bytes).or_breach("memory limit")?;
+        let usage = limits::Usage::open().or_breach("memory limit")?;
+        let mut ceilings =
+            limits::fork_server(&usage, limits.memory_bytes).or_breach("memory limit")?;
         // A C library may prepare for these with calls that the filter forbids.
         let mut warm = [0; 1];
         crate::wasi::fill_from_system(&mut warm).or_breach("randomness")?;
         signals::name_forbidden_calls().or_breach(FILTER)?;
-        let namespaces = namespaces::Making::begin(namespaces::Kind::ForkServer);
+        let namespaces = namespaces::Making::begin(namespaces::Kind::ForkServer, None);
         identity::leave_root(None).or_breach("user change")?;
         // In a namespace without users it does not know itself who it is.
         let is_alone = identity::is_alone();
@@ -69,6 +76,8 @@ impl ForkServer {
             serving,
             landlock,
             namespaces,
+            usage,
+            memory_bytes: limits::worker_bytes(limits.memory_bytes).saturating_add(slot_bytes),
             life,
         })
     }
@@ -78,6 +87,8 @@ impl ForkServer {
     /// readable when that process has ended, or when the host has let go of the string.
     pub(crate) fn finish(self, string: OwnedFd) -> Result<OwnedFd, Breach> {
         limits::limit_files(0).or_breach("resource limits")?;
+        let address_space = limits::address_space(self.usage, self.memory_bytes);
+        limits::apply(&[address_space.or_breach("memory limit")?]).or_breach("memory limit")?;
         refuse_new_code();
         let life = match self.namespaces.has(Namespace::Pid) {
             true => pid_one::start(string, self.life, self.landlock).or_breach("pid namespace")?,

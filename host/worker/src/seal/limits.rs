@@ -1,10 +1,13 @@
 //! Resource limits.
 //!
-//! Never the address space: Wasmtime reserves far more than it uses. `DATA` counts private writable memory,
-//! which is what a guest can really use up.
+//! `DATA` counts private writable memory, which is what a guest can really use up. `AS` counts all that is mapped, and
+//! Wasmtime reserves far more than it uses: so it can be taken only when everything is reserved and loaded, and bounds
+//! what `DATA` does not count, read-only mappings and their page tables. Within what is reserved already somebody could
+//! still map other memory: that which neither counts, shared or growing downwards, the filter keeps from him.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const NATIVE_BYTES: u64 = 128 << 20;
 
 /// What a compiler may use. Cranelift's peak is some 50 times a module's largest function.
-const COMPILER_BYTES: u64 = 4 << 30;
+pub(super) const COMPILER_BYTES: u64 = 4 << 30;
 
 /// A fork server's own are a dozen, and those of one worker half as many.
 const FORK_SERVER_DESCRIPTORS: u64 = 64;
@@ -30,6 +33,9 @@ pub(super) const ARTIFACT_BYTES_MAX: u64 = 2 << 30;
 
 /// Native frames below the wasm stack.
 const NATIVE_STACK_BYTES: u64 = 2 << 20;
+
+/// What an allocator may reserve without using it.
+const RESERVED_BYTES: u64 = 1 << 30;
 
 /// The kernel keeps at least 128 MiB of address space free for a program's stack, minus what it randomises.
 const STACK_BYTES_MAX: u64 = 64 << 20;
@@ -49,17 +55,27 @@ const NEVER: &[Ceiling] = &[
 ];
 
 /// For a worker whose engine has been made, pools and all.
-pub(super) fn worker(memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
+pub(super) fn worker(usage: &Usage, memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
     // What is mapped already depends on the executable, which may be anybody's application.
-    let data = data_bytes()?
-        .saturating_add(memory_bytes)
-        .saturating_add(NATIVE_BYTES);
+    let data = usage.data()?.saturating_add(worker_bytes(memory_bytes));
     Ok([NEVER, &[(Resource::Data, data)]].concat())
 }
 
+/// How much memory a worker may come to use, of which a guest has so much.
+pub(super) fn worker_bytes(memory_bytes: u64) -> u64 {
+    memory_bytes.saturating_add(NATIVE_BYTES)
+}
+
+/// For a process that has reserved and loaded everything, and may come to use and to map so much more.
+pub(super) fn address_space(usage: Usage, bytes: u64) -> io::Result<Ceiling> {
+    let stack = STACK_BYTES_MAX + NATIVE_STACK_BYTES;
+    let more = bytes.saturating_add(RESERVED_BYTES).saturating_add(stack);
+    Ok((Resource::As, usage.mapped()?.saturating_add(more)))
+}
+
 /// For a fork server whose engine has been made. A worker that is forked has the same, and [`forked`] besides.
-pub(super) fn fork_server(memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
-    let mut ceilings = worker(memory_bytes)?;
+pub(super) fn fork_server(usage: &Usage, memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
+    let mut ceilings = worker(usage, memory_bytes)?;
     ceilings.retain(|(resource, _)| *resource != Resource::Nproc);
     ceilings.push((Resource::Nofile, FORK_SERVER_DESCRIPTORS));
     Ok(ceilings)
@@ -148,15 +164,40 @@ pub(crate) fn reserve_stack(wasm_bytes: u64) -> Result<(), String> {
         .map_err(|error| format!("a stack of {need} bytes is not allowed here: {error}"))
 }
 
-/// The private writable memory of this process.
-fn data_bytes() -> io::Result<u64> {
-    let statm = fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = statm
-        .split_whitespace()
-        .nth(5)
-        .and_then(|pages| pages.parse().ok())
-        .ok_or_else(|| io::Error::other("/proc/self/statm has no sixth number"))?;
-    Ok(pages * rustix::param::page_size() as u64)
+/// What the kernel says of this process's memory; open from before it begins to seal itself, as it could not open it
+/// afterwards.
+#[derive(Debug)]
+pub(super) struct Usage(File);
+
+impl Usage {
+    pub(super) fn open() -> io::Result<Self> {
+        File::open("/proc/self/statm").map(Self)
+    }
+
+    /// All that is mapped, in bytes. Can be asked once.
+    fn mapped(mut self) -> io::Result<u64> {
+        let mut text = [0; 256];
+        // A fork server is forbidden to say where to read by then.
+        let len = self.0.read(&mut text)?;
+        Self::bytes(&text[..len], 0)
+    }
+
+    /// The private writable memory in bytes.
+    fn data(&self) -> io::Result<u64> {
+        let mut text = [0; 256];
+        let len = self.0.read_at(&mut text, 0)?;
+        Self::bytes(&text[..len], 5)
+    }
+
+    fn bytes(text: &[u8], at: usize) -> io::Result<u64> {
+        let text = str::from_utf8(text).map_err(io::Error::other)?;
+        let pages: u64 = text
+            .split_whitespace()
+            .nth(at)
+            .and_then(|pages| pages.parse().ok())
+            .ok_or_else(|| io::Error::other("/proc/self/statm lacks a number"))?;
+        Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+    }
 }
 
 #[cfg(test)]
@@ -179,12 +220,16 @@ mod tests {
 
     #[test]
     fn a_worker_may_use_what_it_has_and_its_guests_memory() {
-        let ceilings = worker(1 << 30).unwrap();
+        let usage = Usage::open().unwrap();
+        let ceilings = worker(&usage, 1 << 30).unwrap();
         let (_, data) = ceilings
             .iter()
             .find(|(resource, _)| *resource == Resource::Data)
             .unwrap();
         assert!(*data > (1 << 30) + NATIVE_BYTES);
-        assert!(worker(u64::MAX).is_ok());
+        assert!(worker(&usage, u64::MAX).is_ok());
+        assert_eq!(address_space(usage, u64::MAX).unwrap().1, u64::MAX);
+        let usage = || Usage::open().unwrap();
+        assert!(address_space(usage(), 0).unwrap().1 > usage().mapped().unwrap());
     }
 }

@@ -21,7 +21,7 @@ mod namespaces;
 pub mod proof;
 
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::process::DumpableBehavior;
@@ -37,6 +37,7 @@ use filter::{Fds, Rule};
 pub(crate) use forking::{ForkServer, seal_forked, seal_pid_one};
 pub(crate) use landlock::Landlock;
 pub(crate) use limits::{limit_files, reserve_stack};
+pub(crate) use namespaces::Surroundings;
 
 /// A wall that could not be built.
 #[derive(Debug)]
@@ -88,6 +89,9 @@ pub(crate) struct Files<'a> {
 pub(crate) struct Sealing {
     /// In the order in which they are put up: the last one forbids to put up another.
     filters: Vec<filter::Program>,
+    usage: limits::Usage,
+    /// How much memory it may come to use.
+    memory_bytes: u64,
     file_bytes_max: u64,
     has_files: bool,
     made: namespaces::Made,
@@ -97,9 +101,14 @@ pub(crate) struct Sealing {
 struct Needs<'a> {
     rules: &'a [Rule],
     ceilings: &'a [limits::Ceiling],
+    usage: limits::Usage,
+    /// How much memory it may come to use.
+    memory_bytes: u64,
     /// The longest file that it may write.
     file_bytes_max: u64,
     files: Option<Files<'a>>,
+    /// Of a worker: what its host keeps for it.
+    surroundings: Option<Surroundings>,
 }
 
 impl Sealing {
@@ -110,18 +119,23 @@ impl Sealing {
         eventfd: BorrowedFd<'_>,
         files: Option<Files<'_>>,
         landlock: Landlock,
+        surroundings: Option<Surroundings>,
     ) -> Result<Self, Breach> {
         let fds = Fds {
             eventfd: eventfd.as_raw_fd(),
             pagemap: filter::pagemap_fd(),
         };
+        let usage = limits::Usage::open().or_breach("memory limit")?;
         let needs = Needs {
             rules: &filter::worker(fds, files.is_some()),
-            ceilings: &limits::worker(limits.memory_bytes).or_breach("memory limit")?,
+            ceilings: &limits::worker(&usage, limits.memory_bytes).or_breach("memory limit")?,
+            usage,
+            memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: files.map_or(0, |files| files.bytes_max),
             files,
+            surroundings,
         };
-        Self::begin(assignment, &needs, landlock)
+        Self::begin(assignment, needs, landlock)
     }
 
     /// Begins to seal a compiler whose engine has been made.
@@ -134,10 +148,13 @@ impl Sealing {
         let needs = Needs {
             rules: &filter::compiler(artifact.as_raw_fd()),
             ceilings: &limits::compiler(cpu_time),
+            usage: limits::Usage::open().or_breach("memory limit")?,
+            memory_bytes: limits::COMPILER_BYTES,
             file_bytes_max: limits::ARTIFACT_BYTES_MAX,
             files: None,
+            surroundings: None,
         };
-        Self::begin(assignment, &needs, landlock)
+        Self::begin(assignment, needs, landlock)
     }
 
     /// Begins to seal a process that runs a module's initialisation, and whose engine has been made.
@@ -148,20 +165,20 @@ impl Sealing {
         dump_bytes_max: u64,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
+        let usage = limits::Usage::open().or_breach("memory limit")?;
         let needs = Needs {
             rules: &filter::initializer(dump.as_raw_fd(), filter::pagemap_fd()),
-            ceilings: &limits::worker(limits.memory_bytes).or_breach("memory limit")?,
+            ceilings: &limits::worker(&usage, limits.memory_bytes).or_breach("memory limit")?,
+            usage,
+            memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: dump_bytes_max,
             files: None,
+            surroundings: None,
         };
-        Self::begin(assignment, &needs, landlock)
+        Self::begin(assignment, needs, landlock)
     }
 
-    fn begin(
-        assignment: Assignment,
-        needs: &Needs<'_>,
-        landlock: Landlock,
-    ) -> Result<Self, Breach> {
+    fn begin(assignment: Assignment, needs: Needs<'_>, landlock: Landlock) -> Result<Self, Breach> {
         let mut filters = Vec::new();
         if needs.files.is_some() {
             filters.push(filter::files::refusals().or_breach("system call filter")?);
@@ -173,10 +190,11 @@ impl Sealing {
 
         signals::name_forbidden_calls().or_breach("system call filter")?;
 
-        let namespaces = namespaces::Making::begin(match needs.files {
+        let kind = match needs.files {
             None => namespaces::Kind::Alone,
             Some(_) => namespaces::Kind::WithFiles,
-        });
+        };
+        let namespaces = namespaces::Making::begin(kind, needs.surroundings);
         identity::leave_root(needs.files.and_then(|files| files.owner)).or_breach("user change")?;
         // They bring capabilities, which go with the others.
         let made = namespaces.finish();
@@ -190,20 +208,22 @@ impl Sealing {
         landlock::restrict(landlock, granted)?;
         Ok(Self {
             filters,
+            usage: needs.usage,
+            memory_bytes: needs.memory_bytes,
             file_bytes_max: needs.file_bytes_max,
             has_files: needs.files.is_some(),
             made,
         })
     }
 
-    /// What the process has to itself.
+    /// What the process shares with no other program.
     pub(crate) fn namespaces(&self) -> Namespaces {
         self.made.namespaces
     }
 
-    /// What shows that to the host where the kernel does not.
-    pub(crate) fn hidden(&self) -> &[OwnedFd] {
-        &self.made.hidden
+    /// What of that is for the host's later workers, once.
+    pub(crate) fn hand_over(&mut self) -> Option<Surroundings> {
+        self.made.handed.take()
     }
 
     /// Takes the rest: from here on there is no new descriptor and no file but in what was granted, and nothing
@@ -211,6 +231,8 @@ impl Sealing {
     pub(crate) fn finish(self) -> Result<(), Breach> {
         // The filter lets nobody close them.
         drop(self.made);
+        let address_space = limits::address_space(self.usage, self.memory_bytes);
+        limits::apply(&[address_space.or_breach("memory limit")?]).or_breach("memory limit")?;
         let mut descriptors_end = 0;
         if self.has_files {
             filter::files::occupy_own_descriptors().or_breach("own descriptors")?;

@@ -1,16 +1,20 @@
-//! Namespaces: parts of the machine that a process has to itself, where the kernel grants them.
+//! Namespaces: parts of the machine that a process shares with no other program, where the kernel grants them.
 //!
 //! They stand behind the filter and Landlock, which need nobody's leave, so none of them is ever an error: what was
-//! made is told to the host, which reads it from the kernel; what that does not show of a process that nobody may look
-//! into, the process hands over.
+//! made is told to the host, which reads it from the kernel.
+//!
+//! To make them takes most of a worker's start, so a worker hands over what it has made: the host sees by it what the
+//! kernel does not show of a process that nobody may look into, and gives it to later workers, which enter it. What one
+//! may not enter, because it is another user, it makes.
 //!
 //! Root makes all but the user namespace while it is root: the kernel may forbid ordinary users to make any, and
-//! what root has made belongs to the machine's own users, so that no capability in the user namespace reaches it.
+//! what root has made belongs to the machine's own users, so that no capability in the user namespace reaches it. A host
+//! gives its workers only what was made for the user that it still is.
 //! Everybody else makes them in one call with a user namespace. That has no map of users: no file operation needs
 //! one, as the kernel goes by the numbers outside.
 #![expect(
     unsafe_code,
-    reason = "unshare, and the calls that make a file system nobody else has"
+    reason = "unshare, setns, and the calls that make a file system nobody else has"
 )]
 
 use std::ffi::{CStr, c_int, c_long};
@@ -20,7 +24,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::thread::{CapabilitySet, capabilities};
-use stockade_wire::namespaces::{Namespace, Namespaces, Outcome};
+use stockade_wire::namespaces::{Handed, Namespace, Namespaces, Outcome};
 
 /// What a process makes besides the user namespace.
 const EACH: [Namespace; 5] = [
@@ -44,82 +48,156 @@ pub(super) enum Kind {
     ForkServer,
 }
 
-/// Namespaces that were made.
+/// What one worker hands over and others enter.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) said: Handed,
+    /// As many as that takes.
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+impl Surroundings {
+    /// What a message speaks of, and the descriptors that came with it.
+    pub(crate) fn new(said: Handed, fds: Vec<OwnedFd>) -> Result<Self, String> {
+        match fds.len() == said.fds() {
+            true => Ok(Self { said, fds }),
+            false => Err(format!(
+                "the host sent {} descriptors of namespaces, not {}",
+                fds.len(),
+                said.fds()
+            )),
+        }
+    }
+
+    /// Mounts only with a root directory: whoever enters them has that of the machine, though its host may have had
+    /// another one.
+    fn get(&self, namespace: Namespace) -> Option<&OwnedFd> {
+        if namespace == Namespace::Mount && !self.said.root {
+            return None;
+        }
+        let at = self
+            .said
+            .namespaces
+            .iter()
+            .position(|one| *one == namespace);
+        at.and_then(|at| self.fds.get(at))
+    }
+
+    fn take_root(&mut self) -> Option<OwnedFd> {
+        std::mem::take(&mut self.said.root)
+            .then(|| self.fds.pop())
+            .flatten()
+    }
+}
+
+/// Namespaces that a process has.
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) namespaces: Namespaces,
-    /// Those of [`Namespace::HIDDEN`], in that order and as far as they could be opened, if the host cannot look for
-    /// itself.
-    pub(super) hidden: Vec<OwnedFd>,
+    /// For its host's later workers.
+    pub(super) handed: Option<Surroundings>,
 }
 
 /// Namespaces, half made.
 #[must_use]
 pub(super) struct Making {
     kind: Kind,
-    /// Whether the host can look into the process: into a fork server, and whoever may look into all.
-    host_looks: bool,
+    /// What the host keeps for its workers; none for what is no worker.
+    kept: Option<Surroundings>,
     made: Namespaces,
     /// The root directory to be.
     directory: Option<OwnedFd>,
 }
 
 impl Making {
-    /// Makes what root may make. To be called before the process becomes another user.
-    pub(super) fn begin(kind: Kind) -> Self {
+    /// Enters what `kept` has and makes what else root may. To be called before the process becomes another user.
+    pub(super) fn begin(kind: Kind, kept: Option<Surroundings>) -> Self {
         let own = capabilities(None).map_or(CapabilitySet::empty(), |own| own.effective);
         let mut making = Self {
             kind,
-            // What this process may, whoever started it may.
-            host_looks: kind == Kind::ForkServer || own.contains(CapabilitySet::SYS_PTRACE),
+            kept,
             made: Namespaces::default(),
             directory: None,
         };
         if own.contains(CapabilitySet::SYS_ADMIN) {
-            let all = making.missing();
-            if !making.unshare(&all) {
-                making.unshare_each();
-            }
+            making.enter_or_make();
             making.prepare_root();
         }
         making
     }
 
-    /// Makes the rest, in a user namespace. What capabilities that brings are the caller's to drop.
+    /// The same with the rest, in a user namespace. What capabilities that brings are the caller's to drop.
     pub(super) fn finish(mut self) -> Made {
-        let missing = self.missing();
         let had_mounts = self.made.has(Namespace::Mount);
-        let all = [&[Namespace::User], &missing[..]].concat();
-        if !self.unshare(&all) && self.unshare(&[Namespace::User]) {
-            self.unshare_each();
+        if self.enter(Namespace::User) {
+            self.enter_or_make();
+        } else {
+            let all = [&[Namespace::User], &self.missing()[..]].concat();
+            if !self.unshare(&all) && self.unshare(&[Namespace::User]) {
+                self.unshare_each();
+            }
         }
         if !had_mounts {
             self.prepare_root();
         }
         // While there is a /proc.
-        let hidden = self.open_hidden();
+        let handed = self.hand_over();
         // Not before: the kernel grants no user namespace to a process that has changed its root.
         if let Some(directory) = self.directory.take()
-            && enter(&directory).is_ok()
+            && become_root(&directory).is_ok()
         {
             // Closing it has the kernel wait for all its processors.
             std::mem::forget(directory);
         }
         Made {
             namespaces: self.made,
-            hidden,
+            handed,
         }
     }
 
-    fn open_hidden(&self) -> Vec<OwnedFd> {
-        if self.host_looks {
-            return Vec::new();
+    /// What it has made, unless that is only what each worker makes that may not enter another one's.
+    fn hand_over(&self) -> Option<Surroundings> {
+        let mut handed = Surroundings::default();
+        let made = |one: &Namespace| self.made.of(*one) == Outcome::Made;
+        let is_common = |one: &Namespace| !matches!(one, Namespace::User | Namespace::Mount);
+        let mut common = Namespace::HANDED.into_iter().filter(is_common);
+        if self.kept.is_none() || !common.any(|one| made(&one)) {
+            return None;
         }
-        let made = Namespace::HIDDEN.into_iter();
-        made.filter(|one| self.made.has(*one))
-            .map_while(|one| File::open(format!("/proc/self/ns/{}", one.link())).ok())
-            .map(OwnedFd::from)
-            .collect()
+        for namespace in Namespace::HANDED.into_iter().filter(made) {
+            if let Ok(file) = File::open(format!("/proc/self/ns/{}", namespace.link())) {
+                handed.said.namespaces.push(namespace);
+                handed.fds.push(file.into());
+            }
+        }
+        if let Some(directory) = self.directory.as_ref().and_then(|one| one.try_clone().ok()) {
+            handed.said.root = true;
+            handed.fds.push(directory);
+        }
+        Some(handed)
+    }
+
+    fn enter_or_make(&mut self) {
+        for namespace in self.missing() {
+            self.enter(namespace);
+        }
+        let rest = self.missing();
+        if !rest.is_empty() && !self.unshare(&rest) {
+            self.unshare_each();
+        }
+    }
+
+    /// Whether this one was kept, and the process may enter it.
+    fn enter(&mut self, namespace: Namespace) -> bool {
+        let Some(kept) = self.kept.as_ref().and_then(|kept| kept.get(namespace)) else {
+            return false;
+        };
+        // SAFETY: it changes what this process, which has one thread, shares with others: none of its memory.
+        let is_in = unsafe { libc::setns(kept.as_raw_fd(), flag(namespace)) } == 0;
+        if is_in {
+            self.made.note(namespace, Outcome::Entered);
+        }
+        is_in
     }
 
     fn missing(&self) -> Vec<Namespace> {
@@ -151,7 +229,8 @@ impl Making {
     /// Without one the process sees what it saw, and Landlock alone keeps it from that.
     fn prepare_root(&mut self) {
         if self.kind == Kind::Alone && self.made.has(Namespace::Mount) {
-            self.directory = empty().ok();
+            let kept = self.kept.as_mut().and_then(Surroundings::take_root);
+            self.directory = kept.or_else(|| empty().ok());
         }
     }
 }
@@ -202,7 +281,7 @@ fn empty() -> io::Result<OwnedFd> {
     }
 }
 
-fn enter(directory: &OwnedFd) -> rustix::io::Result<()> {
+fn become_root(directory: &OwnedFd) -> rustix::io::Result<()> {
     rustix::process::fchdir(directory)?;
     rustix::process::chroot(".")
 }

@@ -51,7 +51,7 @@ pub enum Wall {
     NoNewCode,
     /// The system call filter of a worker.
     SystemCallFilter,
-    /// Every namespace that a spawned worker makes.
+    /// Every namespace that a host's first spawned worker makes.
     Namespaces,
 }
 
@@ -72,10 +72,15 @@ impl Wall {
             Self::OwnUser => identity::leave_root(None).map_err(|e| text(&e)),
             Self::NotDumpable => super::leave_dumpable().map_err(|e| text(&e)),
             Self::NoCapabilities => identity::drop_capabilities().map_err(|e| text(&e)),
-            Self::ResourceLimits => limits::worker(LIMITS.memory_bytes)
-                .map_err(|e| text(&e))
-                .and_then(|ceilings| limits::apply(&ceilings))
-                .and_then(|()| limits::apply(&limits::last(0, 0))),
+            Self::ResourceLimits => {
+                let usage = limits::Usage::open().map_err(|e| text(&e))?;
+                let bytes = limits::worker_bytes(LIMITS.memory_bytes);
+                let ceilings = limits::worker(&usage, LIMITS.memory_bytes);
+                limits::apply(&ceilings.map_err(|e| text(&e))?)?;
+                let address_space = limits::address_space(usage, bytes);
+                limits::apply(&[address_space.map_err(|e| text(&e))?])?;
+                limits::apply(&limits::last(0, 0))
+            }
             Self::NoNewPrivileges => rustix::thread::set_no_new_privs(true).map_err(|e| text(&e)),
             Self::Landlock => match landlock::enforce(&[]) {
                 Ok(true) => Ok(()),
@@ -96,7 +101,7 @@ impl Wall {
                 filter.apply().map_err(|e| text(&e))
             }
             Self::Namespaces => {
-                let made = namespaces::Making::begin(namespaces::Kind::Alone).finish();
+                let made = namespaces::Making::begin(namespaces::Kind::Alone, None).finish();
                 let made = made.namespaces;
                 let mut all = Namespace::ALL.into_iter();
                 match all.find(|one| matches!(made.of(*one), Outcome::Refused(_))) {
@@ -136,7 +141,8 @@ pub fn begin(host: u32) {
 /// When a wall cannot be built.
 pub fn seal_worker(host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
     ready_to_run()?;
-    let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, None, Landlock::Required);
+    let landlock = Landlock::Required;
+    let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, None, landlock, None);
     wasmtime::Engine::tls_eager_initialize();
     sealing
         .and_then(Sealing::finish)

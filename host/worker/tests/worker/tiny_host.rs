@@ -21,6 +21,7 @@ use stockade_wire::message::{
     StopBy, WasiSetup, WorkerMessage, WorkerRefusal, WorkerSetup,
 };
 use stockade_wire::module_info::ModuleInfo;
+use stockade_wire::namespaces::Handed;
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 use stockade_wire::slot::{Geometry, HostSlot, Linger, ReplyKind, Seen};
 use stockade_wire::sys::{memfd, packet};
@@ -207,12 +208,13 @@ impl Worker {
             workers_max: 1,
             wasi: options.wasi.clone(),
             seal: options.seal,
+            enter: Handed::default(),
         };
         let fds = [&request, &reply, &eventfd, &artifact.code].map(AsFd::as_fd);
         packet::send(&process.socket, &message::encode(&setup), &fds).unwrap();
         loop {
             match process.receive() {
-                Some(WorkerMessage::Loaded(_)) => {}
+                Some(WorkerMessage::Handed(_) | WorkerMessage::Loaded(_)) => {}
                 Some(WorkerMessage::Ready) => break,
                 Some(WorkerMessage::Refused { why, message }) => return Err((why, message)),
                 None => panic!("the worker died: {}", process.child.wait().unwrap()),

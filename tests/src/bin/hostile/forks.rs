@@ -8,6 +8,7 @@ use std::process;
 use rustix::process::{Pid, PidfdFlags, getpid, getppid, pidfd_open};
 use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
+use stockade_wire::namespaces::Outcome;
 use stockade_wire::sys::packet;
 
 use crate::sys;
@@ -58,7 +59,7 @@ pub(crate) fn role() -> ! {
             let claimed = &what["forks:claims:".len()..];
             let child = sys::fork_to(|| {
                 let said = [
-                    WorkerMessage::Loaded(sys::said_to_be_made(claimed)),
+                    sys::loaded_in(sys::namespace(claimed), Outcome::Made),
                     WorkerMessage::Ready,
                 ];
                 for message in said {

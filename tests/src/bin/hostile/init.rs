@@ -6,7 +6,6 @@ use std::process;
 
 use rustix::process::Signal;
 use stockade_wire::message::{InitSetup, WorkerMessage, WorkerRefusal};
-use stockade_wire::namespaces::Namespaces;
 
 use crate::{HONEST, sys};
 
@@ -20,7 +19,7 @@ pub(crate) fn role() -> ! {
         .expect("the artifact is text");
     let what = code.strip_prefix("init:").unwrap_or(HONEST);
     before_loaded(what);
-    sys::tell(&WorkerMessage::Loaded(Namespaces::default()));
+    sys::tell(&sys::loaded());
     after_loaded(what);
     dump.write_all(b"whatever")
         .expect("the file can be written");
@@ -62,7 +61,7 @@ fn after_loaded(what: &str) {
             process::exit(9);
         }
         "kill-later" => sys::suffer(Signal::KILL),
-        "loaded-twice" => sys::tell(&WorkerMessage::Loaded(Namespaces::default())),
+        "loaded-twice" => sys::tell(&sys::loaded()),
         "close-socket" => sys::close_socket(),
         "refuse-init" => refuse(WorkerRefusal::Init),
         "refuse-dump" => refuse(WorkerRefusal::Dump),

@@ -13,6 +13,7 @@ use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stockade_wire::message;
+use stockade_wire::message::WorkerMessage;
 use stockade_wire::namespaces::{Namespace, Namespaces, Outcome};
 use stockade_wire::sys::packet;
 
@@ -57,8 +58,8 @@ pub(crate) fn tell(message: &impl Serialize) {
 }
 
 /// The same, and hands over a descriptor.
-pub(crate) fn tell_with(message: &impl Serialize, fd: Option<&impl AsFd>) {
-    let fds: Vec<_> = fd.into_iter().map(AsFd::as_fd).collect();
+pub(crate) fn tell_with(message: &impl Serialize, fds: &[impl AsFd]) {
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     if packet::send(io::stdin(), &message::encode(message), &fds).is_err() {
         process::exit(0);
     }
@@ -70,16 +71,25 @@ pub(crate) fn tell_bytes(bytes: &[u8]) {
     }
 }
 
-/// The namespace of this name, said to be made. Nobody can look into this process any more, so that the kernel does not
-/// say the contrary by itself.
-pub(crate) fn said_to_be_made(name: &str) -> Namespaces {
+/// That its artifact is loaded, in no namespace of its own.
+pub(crate) fn loaded() -> WorkerMessage {
+    WorkerMessage::Loaded(Namespaces::default())
+}
+
+/// The same, in a namespace. Nobody can look into this process any more, so that the kernel does not say the contrary by
+/// itself.
+pub(crate) fn loaded_in(namespace: Namespace, how: Outcome) -> WorkerMessage {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).expect("prctl");
     let mut namespaces = Namespaces::default();
+    namespaces.note(namespace, how);
+    WorkerMessage::Loaded(namespaces)
+}
+
+/// By its name in `/proc/PID/ns`.
+pub(crate) fn namespace(name: &str) -> Namespace {
     let mut all = Namespace::ALL.into_iter();
-    if let Some(claimed) = all.find(|one| one.link() == name) {
-        namespaces.note(claimed, Outcome::Made);
-    }
-    namespaces
+    all.find(|one| one.link() == name)
+        .expect("there is such a namespace")
 }
 
 /// A message as another version of the protocol would have it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
-use stockade_wire::namespaces::Namespaces;
+use stockade_wire::namespaces::{Handed, Namespace, Outcome};
 use stockade_wire::slot::{EventKind, Idle, Linger, ReplyKind, Request};
 use stockade_wire::sys::packet;
 
@@ -64,7 +64,7 @@ fn greet(what: &str) {
     match what {
         "hello-never" => sys::stall(),
         "hello-never-loaded" => {
-            sys::tell(&WorkerMessage::Loaded(Namespaces::default()));
+            sys::tell(&sys::loaded());
             sys::stall()
         }
         "hello-garbage" => sys::tell_bytes(b"HTTP/1.1 200 OK"),
@@ -77,9 +77,18 @@ fn greet(what: &str) {
             process::exit(7);
         }
         "hello-kill" => sys::suffer(Signal::KILL),
-        _ if what.starts_with("claims:") => claim(&what["claims:".len()..]),
+        _ if what.starts_with("claims:") => claim(&what["claims:".len()..], Outcome::Made),
+        _ if what.starts_with("enters:") => claim(&what["enters:".len()..], Outcome::Entered),
+        "hands-twice" => {
+            hand_over(&[]);
+            hand_over(&[]);
+        }
+        "hands-late" => {
+            sys::tell(&sys::loaded());
+            hand_over(&[]);
+        }
         "hello-exit-loaded" => {
-            sys::tell(&WorkerMessage::Loaded(Namespaces::default()));
+            sys::tell(&sys::loaded());
             process::exit(7);
         }
         "hello-close-socket" => {
@@ -92,29 +101,37 @@ fn greet(what: &str) {
         "hello-with-descriptors" => {
             let file = File::open("/dev/null").expect("there is one");
             let fds = [file.as_fd(); packet::FDS_MAX];
-            packet::send(
-                io::stdin(),
-                &message::encode(&WorkerMessage::Loaded(Namespaces::default())),
-                &fds,
-            )
-            .expect("the host reads");
+            packet::send(io::stdin(), &message::encode(&sys::loaded()), &fds)
+                .expect("the host reads");
         }
         _ => {}
     }
     sys::tell(&WorkerMessage::Ready);
 }
 
-/// Says that it has made a namespace, and hands over a file for it if there is one: `ipc`, or `ipc:/dev/null`.
-fn claim(what: &str) {
+/// Says that it is in a namespace, and hands over a file for it if there is one: `ipc`, or `ipc:/dev/null`.
+fn claim(what: &str, how: Outcome) {
     let (claimed, path) = match what.split_once(':') {
         Some((claimed, path)) => (claimed, Some(path)),
         None => (what, None),
     };
-    let file = path.map(|path| File::open(path).expect("there is one"));
-    sys::tell_with(
-        &WorkerMessage::Loaded(sys::said_to_be_made(claimed)),
-        file.as_ref(),
-    );
+    let namespace = sys::namespace(claimed);
+    if let Some(path) = path {
+        hand_over(&[(namespace, path)]);
+    }
+    sys::tell(&sys::loaded_in(namespace, how));
+}
+
+fn hand_over(files: &[(Namespace, &str)]) {
+    let handed = Handed {
+        namespaces: files.iter().map(|(namespace, _)| *namespace).collect(),
+        root: false,
+    };
+    let files: Vec<_> = files
+        .iter()
+        .map(|(_, path)| File::open(path).expect("there is one"))
+        .collect();
+    sys::tell_with(&WorkerMessage::Handed(handed), &files);
 }
 
 fn after_greeting(what: &str, slot: &Slot) {

@@ -6,7 +6,7 @@
 
 use stockade_wire::sys::death_string::SET_SIGNAL;
 
-use super::Check::{Bits, Int};
+use super::Check::{Bits, Int, Without};
 use super::{PAGEMAP_SCAN, Rule, SOCKET, common, room_for_hosts, rule};
 
 /// What the C library's `fork` passes: the first is glibc's, which also keeps the child's id; the second musl's.
@@ -88,8 +88,13 @@ pub(in crate::seal) fn pid_one() -> Vec<Rule> {
 /// What is left when it is loaded.
 pub(in crate::seal) fn serving() -> Vec<Rule> {
     let mut rules = common();
-    rules.retain(|rule| ![libc::SYS_write, libc::SYS_tgkill].contains(&rule.call));
+    rules.retain(|rule| ![libc::SYS_mmap, libc::SYS_write, libc::SYS_tgkill].contains(&rule.call));
     rules.extend([
+        rule(
+            libc::SYS_mmap,
+            &[Without(2, libc::PROT_EXEC as u64)],
+            "a worker maps its slot before it forbids itself to map what it shares",
+        ),
         rule(
             libc::SYS_write,
             &[],

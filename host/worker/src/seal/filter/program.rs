@@ -71,16 +71,21 @@ pub(super) fn program(rules: &[Rule], otherwise: Answer, matched: Answer) -> io:
         let call = u32::try_from(rule.call).map_err(io::Error::other)?;
         table.entry(call).or_default().push(&rule.checks);
     }
-    let calls: Vec<_> = table
-        .into_iter()
-        .map(|(call, rows)| (call, answer_by_arguments(&rows, otherwise, matched)))
-        .collect();
-    let mut known = vec![load(CALL)];
-    known.extend(answer_by_call(&calls, otherwise));
-    let foreign = vec![give(SECCOMP_RET_KILL_PROCESS)];
-    let mut program = vec![load(ARCHITECTURE_OF_CALL)];
-    program.extend(branch(BPF_JEQ, architecture, known, foreign));
-    Ok(Program(program))
+    let table: Vec<_> = table.into_iter().collect();
+    let mut made = Backwards::default();
+    let foreign = made.give(SECCOMP_RET_KILL_PROCESS);
+    let otherwise = made.give(otherwise.value());
+    let matched = made.give(matched.value());
+    let mut entries = Vec::new();
+    for (call, rows) in table.iter().rev() {
+        entries.push((*call, made.by_arguments(rows, otherwise, matched)));
+    }
+    entries.reverse();
+    let by_call = made.by_call(&entries, otherwise);
+    let known = made.load_before(CALL, by_call);
+    let whole = made.choose(BPF_JEQ, architecture, known, foreign);
+    made.load_before(ARCHITECTURE_OF_CALL, whole);
+    Ok(made.finish())
 }
 
 impl Program {
@@ -117,41 +122,112 @@ impl Answer {
     }
 }
 
-/// Of calls in order, with what is to be done for each; the number of the one that is made is loaded.
-fn answer_by_call(calls: &[(u32, Vec<sock_filter>)], otherwise: Answer) -> Vec<sock_filter> {
-    if calls.len() <= TOGETHER {
-        let none = vec![give(otherwise.value())];
-        let last_first = calls.iter().rev();
-        return last_first.fold(none, |others, (call, answer)| {
-            branch(BPF_JEQ, *call, answer.clone(), others)
-        });
-    }
-    let (lower, upper) = calls.split_at(calls.len() / 2);
-    let [lower_half, upper_half] = [lower, upper].map(|half| answer_by_call(half, otherwise));
-    branch(BPF_JGE, upper[0].0, upper_half, lower_half)
-}
+/// A program that is made from its end, because its jumps go forward only: so that what they go to is there already.
+#[derive(Default)]
+struct Backwards(Vec<sock_filter>);
 
-/// Of one call, by the rows that allow it.
-fn answer_by_arguments(rows: &[&[Check]], otherwise: Answer, matched: Answer) -> Vec<sock_filter> {
-    let mut program = Vec::new();
-    let mut loaded = None;
-    for checks in rows {
-        let mut row = Row {
-            steps: Vec::new(),
-            loaded,
-        };
-        for check in *checks {
-            row.require(*check);
-        }
-        // The next one is tried when a check has failed, and only of a single one it is known what is loaded then.
-        loaded = row.loaded.filter(|_| checks.len() == 1);
-        program.extend(row.finish(matched));
-        if checks.is_empty() {
-            return program;
+/// An instruction, by how many follow it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place(usize);
+
+impl Backwards {
+    fn push(&mut self, instruction: sock_filter) -> Place {
+        self.0.push(instruction);
+        Place(self.0.len() - 1)
+    }
+
+    fn give(&mut self, value: u32) -> Place {
+        self.push(instruction(BPF_RET | BPF_K, value))
+    }
+
+    /// Goes on at `then`.
+    fn load_before(&mut self, offset: u32, then: Place) -> Place {
+        self.before(instruction(BPF_LD | BPF_W | BPF_ABS, offset), then)
+    }
+
+    fn before(&mut self, instruction: sock_filter, then: Place) -> Place {
+        self.lead_to(then);
+        self.push(instruction)
+    }
+
+    /// What is pushed next is followed by that one.
+    fn lead_to(&mut self, then: Place) {
+        let over = self.0.len() - 1 - then.0;
+        if over != 0 {
+            self.push(instruction(BPF_JMP | BPF_JA | BPF_K, over as u32));
         }
     }
-    program.push(give(otherwise.value()));
-    program
+
+    fn choose(&mut self, comparison: u32, value: u32, yes: Place, no: Place) -> Place {
+        let [yes, no] = [yes, no].map(|place| self.reach(place));
+        let [yes, no] = [yes, no].map(|place| (self.0.len() - 1 - place.0) as u8);
+        self.push(jump(comparison, value, yes, no))
+    }
+
+    /// The same place or one that leads there, near enough for a conditional jump, and for one after another like it.
+    fn reach(&mut self, place: Place) -> Place {
+        const FAR: usize = u8::MAX as usize - 1;
+        match self.0.len() - 1 - place.0 {
+            0..FAR => place,
+            over => self.push(instruction(BPF_JMP | BPF_JA | BPF_K, over as u32)),
+        }
+    }
+
+    /// Of calls in order, with where each is decided about; the number of the one that is made is loaded.
+    fn by_call(&mut self, calls: &[(u32, Place)], otherwise: Place) -> Place {
+        if calls.len() <= TOGETHER {
+            let last_first = calls.iter().rev();
+            return last_first.fold(otherwise, |others, (call, decided)| {
+                self.choose(BPF_JEQ, *call, *decided, others)
+            });
+        }
+        let (lower, upper) = calls.split_at(calls.len() / 2);
+        let [upper_half, lower_half] = [upper, lower].map(|half| self.by_call(half, otherwise));
+        self.choose(BPF_JGE, upper[0].0, upper_half, lower_half)
+    }
+
+    /// Of one call, by the rows that allow it.
+    fn by_arguments(&mut self, rows: &[&[Check]], otherwise: Place, matched: Place) -> Place {
+        let mut loaded = None;
+        let mut each = Vec::new();
+        for checks in rows {
+            let mut row = Row {
+                steps: Vec::new(),
+                loaded,
+            };
+            for check in *checks {
+                row.require(*check);
+            }
+            // The next one is tried when a check has failed, and only of a single one it is known what is loaded then.
+            loaded = row.loaded.filter(|_| checks.len() == 1);
+            each.push(row.steps);
+        }
+        let last_first = each.into_iter().rev();
+        last_first.fold(otherwise, |next, steps| self.row(steps, next, matched))
+    }
+
+    fn row(&mut self, steps: Vec<Step>, next: Place, matched: Place) -> Place {
+        // Where each of them goes on, the last one's first.
+        let mut after = vec![matched];
+        for step in steps.into_iter().rev() {
+            let then = after[after.len() - 1];
+            after.push(match step {
+                Step::Plain(instruction) => self.before(instruction, then),
+                Step::Need(comparison, value, true) => self.choose(comparison, value, then, next),
+                Step::Need(comparison, value, false) => self.choose(comparison, value, next, then),
+                Step::Skip(comparison, value, steps) => {
+                    let over = after[after.len() - 1 - steps];
+                    self.choose(comparison, value, over, then)
+                }
+            });
+        }
+        after[after.len() - 1]
+    }
+
+    fn finish(mut self) -> Program {
+        self.0.reverse();
+        Program(self.0)
+    }
 }
 
 /// One row's checks.
@@ -165,14 +241,15 @@ enum Step {
     Plain(sock_filter),
     /// The row does not match unless this comparison comes out so.
     Need(u32, u32, bool),
-    /// The next steps are not needed if this comparison holds.
-    Skip(u32, u32, u8),
+    /// So many next steps are not needed if this comparison holds.
+    Skip(u32, u32, usize),
 }
 
 impl Row {
     fn load(&mut self, half: u32) {
         if self.loaded.replace(half) != Some(half) {
-            self.steps.push(Step::Plain(load(half)));
+            self.steps
+                .push(Step::Plain(instruction(BPF_LD | BPF_W | BPF_ABS, half)));
         }
     }
 
@@ -218,57 +295,6 @@ impl Row {
         self.load(half);
         self.steps.push(Step::Need(comparison, value, true));
     }
-
-    /// With the answer when all checks hold; the next row follows.
-    fn finish(self, matched: Answer) -> Vec<sock_filter> {
-        let len = self.steps.len();
-        let steps = self.steps.into_iter().enumerate();
-        let mut program: Vec<_> = steps
-            .map(|(at, step)| {
-                let to_next_row = || u8::try_from(len - at).expect("a row has few checks");
-                match step {
-                    Step::Plain(instruction) => instruction,
-                    Step::Need(comparison, value, true) => {
-                        jump(comparison, value, 0, to_next_row())
-                    }
-                    Step::Need(comparison, value, false) => {
-                        jump(comparison, value, to_next_row(), 0)
-                    }
-                    Step::Skip(comparison, value, steps) => jump(comparison, value, steps, 0),
-                }
-            })
-            .collect();
-        program.push(give(matched.value()));
-        program
-    }
-}
-
-/// Goes one way or the other. Neither comes to its end.
-fn branch(
-    comparison: u32,
-    value: u32,
-    yes: Vec<sock_filter>,
-    no: Vec<sock_filter>,
-) -> Vec<sock_filter> {
-    let mut program = match u8::try_from(yes.len()) {
-        Ok(over) => vec![jump(comparison, value, 0, over)],
-        // A conditional jump reaches no further.
-        Err(_) => vec![
-            jump(comparison, value, 1, 0),
-            instruction(BPF_JMP | BPF_JA | BPF_K, yes.len() as u32),
-        ],
-    };
-    program.extend(yes);
-    program.extend(no);
-    program
-}
-
-fn load(offset: u32) -> sock_filter {
-    instruction(BPF_LD | BPF_W | BPF_ABS, offset)
-}
-
-fn give(value: u32) -> sock_filter {
-    instruction(BPF_RET | BPF_K, value)
 }
 
 fn instruction(code: u32, k: u32) -> sock_filter {

@@ -9,7 +9,8 @@ use super::super::{ForkServer, Landlock};
 use super::{LIMITS, ready_to_run};
 use crate::signals;
 
-/// How many workers the host of the proof may have.
+/// How large their slots are, and how many workers the host of the proof may have.
+const SLOT_BYTES: u64 = 128 << 20;
 const WORKERS: u64 = 2;
 
 /// After [`super::begin`]: gives up what a fork server gives up, in its order, up to the moment in which it takes orders.
@@ -34,7 +35,7 @@ pub fn seal_server(host: u32) -> Result<(), String> {
         role: Role::ForkServer,
         host,
     };
-    ForkServer::begin(assignment, LIMITS, WORKERS, Landlock::Required)
+    ForkServer::begin(assignment, LIMITS, SLOT_BYTES, WORKERS, Landlock::Required)
         .and_then(|sealing| {
             wasmtime::Engine::tls_eager_initialize();
             sealing.finish(theirs)

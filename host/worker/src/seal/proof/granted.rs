@@ -82,7 +82,7 @@ impl Granted {
             bytes_max: FILE_BYTES_MAX,
         };
         let landlock = Landlock::Required;
-        let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, Some(kept), landlock)
+        let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, Some(kept), landlock, None)
             .map_err(|breach| breach.to_string())?;
         files.check()?;
         wasmtime::Engine::tls_eager_initialize();

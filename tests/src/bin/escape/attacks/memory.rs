@@ -23,6 +23,19 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     attack("shared-segment", |_| shared_segment().map(drop)),
     attack("eight-gigabytes-of-memory", eight_gigabytes_of_memory),
+    attack("eight-gigabytes-of-shared-memory", |_| {
+        let flags = SHARED | (libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
+        map(8 << 30, READ | WRITE, flags, signed(-1)).map(drop)
+    }),
+    attack("eight-gigabytes-of-stack", |_| {
+        let flags = PRIVATE | (libc::MAP_GROWSDOWN | libc::MAP_NORESERVE) as usize;
+        map(8 << 30, READ | WRITE, flags, signed(-1)).map(drop)
+    }),
+    // Page by page its tables take two gigabytes.
+    attack("a-terabyte-to-read", |_| {
+        let flags = PRIVATE | libc::MAP_NORESERVE as usize;
+        map(1 << 40, READ, flags, signed(-1)).map(drop)
+    }),
     attack("locked-memory", locked_memory),
 ];
 

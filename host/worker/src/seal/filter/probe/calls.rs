@@ -29,6 +29,8 @@ const NOBODY: c_long = c_int::MAX as c_long;
 const RW: c_long = (libc::PROT_READ | libc::PROT_WRITE) as c_long;
 const EXEC: c_long = libc::PROT_EXEC as c_long;
 const ANON: c_long = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as c_long;
+const SHARED: c_long = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as c_long;
+const GROWING: c_long = ANON | libc::MAP_GROWSDOWN as c_long;
 const PRIVATE: c_long = libc::FUTEX_PRIVATE_FLAG as c_long;
 
 /// A call with these arguments, the others zero.
@@ -137,6 +139,8 @@ pub(super) const BY_ESCAPED: &[Call] = &[
     call(libc::SYS_close, []),
     call(libc::SYS_read, []),
     call(libc::SYS_mmap, [0, 4096, RW | EXEC, ANON, -1]),
+    call(libc::SYS_mmap, [0, 4096, RW, SHARED, -1]),
+    call(libc::SYS_mmap, [0, 4096, RW, GROWING, -1]),
     call(libc::SYS_mprotect, [0, 0, EXEC]),
     call(libc::SYS_pkey_mprotect, [0, 0, EXEC, -1]),
     with(libc::SYS_mremap, [0, 0, 0, libc::MREMAP_FIXED]),
@@ -247,6 +251,7 @@ pub(super) const NOT_ON_FILES: &[Call] = &[
 
 /// What a fork server needs besides, and what it forks, until that has sealed itself.
 pub(super) const OF_FORK_SERVER: &[Call] = &[
+    call(libc::SYS_mmap, [0, 4096, RW, SHARED, -1]),
     call(libc::SYS_recvmsg, []),
     call(libc::SYS_ppoll, [0, 1]),
     call(libc::SYS_set_robust_list, []),
