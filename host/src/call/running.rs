@@ -26,8 +26,8 @@ use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::{Codec, Interrupt};
 use crate::pool::{
-    CallEnd, CallOf, Detached, Event, InFlight, Lease, Outcome, Pool, Taken, Terms, WaitWorker,
-    Wanted, Worker,
+    CallEnd, CallOf, Detached, Event, InFlight, Lease, Outcome, Payload, Pool, Taken, Terms,
+    WaitWorker, Wanted, Worker,
 };
 use crate::progress::Whereabouts;
 use crate::{Cause, Error, Limiter, Progress, codec, output};
@@ -206,6 +206,10 @@ where
                     Poll::Ready(Taken::Over(outcome)) => {
                         self.hosting = None;
                         Poll::Ready(self.settle(outcome))
+                    }
+                    Poll::Ready(Taken::Short(payload)) => {
+                        self.hosting = None;
+                        Poll::Ready(Ok(Some(self.settle_short(payload))))
                     }
                     Poll::Ready(Taken::Event(event)) => Poll::Ready(self.serve(event)),
                     Poll::Pending => {
@@ -464,6 +468,27 @@ where
         Poll::Ready(Ok(None))
     }
 
+    /// The same as [`Self::settle`] for a reply that leaves nothing to be done.
+    #[inline]
+    fn settle_short(&mut self, payload: Payload) -> Advance {
+        if let Step::InFlight(in_flight) = &self.step {
+            self.time(in_flight);
+        }
+        self.step = Step::Over;
+        Advance::Reply(Raw::new(payload, None))
+    }
+
+    /// Notes how long the call took.
+    #[inline]
+    fn time(&self, in_flight: &InFlight) {
+        let queue = self.waiting.as_ref().map(|waiting| {
+            let published = in_flight.published();
+            published.saturating_duration_since(waiting.since())
+        });
+        let calls = self.args.as_ref().map_or(1, Args::count);
+        in_flight.time(&self.hold.pool().tally, queue, calls);
+    }
+
     fn settle(&mut self, outcome: Outcome) -> Result<Option<Advance>, Error> {
         // Over whatever happens: decoding runs the application's code, which may panic.
         let Step::InFlight(mut in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
@@ -477,14 +502,8 @@ where
                 following.finish(&in_flight, &output.streams);
             }
         }
-        let pool = self.hold.pool();
-        let queue = self.waiting.as_ref().map(|waiting| {
-            let published = in_flight.published();
-            published.saturating_duration_since(waiting.since())
-        });
         if !matches!(outcome, Outcome::Retry { .. }) {
-            let calls = self.args.as_ref().map_or(1, Args::count);
-            in_flight.time(&pool.tally, queue, calls);
+            self.time(&in_flight);
         }
         if !matches!(outcome, Outcome::Reply(_) | Outcome::Retry { .. }) {
             self.keep_what_is_left(&in_flight);

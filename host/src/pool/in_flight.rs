@@ -61,6 +61,8 @@ impl CallOf {
 pub(crate) enum Taken {
     /// It is over.
     Over(Outcome),
+    /// It is over with a short reply, and nothing is left to be done.
+    Short(Payload),
     /// Its guest wants something, and waits for it.
     Event(Event),
 }
@@ -215,6 +217,15 @@ impl InFlight {
             } else {
                 luck.miss()
             }
+        }
+        if self.kept.is_none()
+            && let Some(short) = self.worker().take_short(self.id)
+        {
+            self.over = true;
+            if let Some(worker) = self.worker.take() {
+                pool.release(worker);
+            }
+            return Poll::Ready(Taken::Short(Payload::Inline(short.bytes, short.len)));
         }
         match self.worker().take(self.id, self.seen, cx.waker()) {
             None => {

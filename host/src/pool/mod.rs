@@ -16,7 +16,7 @@ mod worker;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
 
@@ -85,8 +85,8 @@ pub(crate) struct Pool {
     /// Those that every worker so far has had.
     walls: Mutex<Option<Walls>>,
     trials: OnceLock<Arc<Trials>>,
-    /// What the first of its workers handed over that did.
-    namespaces: OnceLock<Arc<HandedNamespaces>>,
+    /// What a worker handed over, and who this process was when it started that.
+    namespaces: Mutex<Option<(u32, Arc<HandedNamespaces>)>>,
     recipe: Recipe,
     ends: Arc<Ends>,
     /// The same as in the state; read without its lock.
@@ -198,7 +198,7 @@ impl Pool {
             tally: counters.tally,
             walls: Mutex::default(),
             trials: OnceLock::new(),
-            namespaces: OnceLock::new(),
+            namespaces: Mutex::default(),
             recipe,
             ends: counters.ends,
             closed: AtomicBool::new(false),
@@ -473,17 +473,25 @@ impl Pool {
         }
     }
 
-    /// A worker whose walls stand has handed these over.
-    pub(crate) fn keep_namespaces(&self, handed: HandedNamespaces) {
-        if handed.can_be_entered() {
-            let _ = self.namespaces.set(Arc::new(handed));
+    /// A worker whose walls stand, and that was started by this user, has handed these over.
+    pub(crate) fn keep_namespaces(&self, user: u32, handed: HandedNamespaces) {
+        if handed.can_be_entered() && self.kept_namespaces(user).is_none() {
+            *self.kept() = Some((user, Arc::new(handed)));
         }
     }
 
-    /// What a worker that is about to start may enter.
-    pub(crate) fn kept_namespaces(&self) -> Option<Arc<HandedNamespaces>> {
-        let kept = self.namespaces.get();
-        kept.filter(|kept| kept.are_of_this_user()).cloned()
+    /// What a worker may enter that is started by this user. What another one's worker has made it may be kept out of,
+    /// or, worse, let into: who owns a user namespace has all capabilities in what belongs to that.
+    pub(crate) fn kept_namespaces(&self, user: u32) -> Option<Arc<HandedNamespaces>> {
+        let kept = self.kept();
+        let (maker, kept) = kept.as_ref()?;
+        (*maker == user).then(|| Arc::clone(kept))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(u32, Arc<HandedNamespaces>)>> {
+        self.namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn walls(&self) -> Walls {

@@ -10,14 +10,13 @@
 //!
 //! A descriptor proves that there is such a namespace, which is not this process's. That whoever handed it over, or was
 //! given it, is in it the kernel does not show: that follows from what opens and enters them being our program, which
-//! has no module yet, and from there being no way out afterwards without a capability. That a worker has none the kernel
-//! does show.
+//! has no module yet, and from there being no way out afterwards without a capability. That a worker has none the
+//! kernel does show.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::process::geteuid;
 use stockade_wire::namespaces::{Handed, Namespace, Namespaces, Outcome};
 
 /// What the kernel says of a namespace of another process.
@@ -122,8 +121,6 @@ pub(crate) struct HandedNamespaces {
     fds: Vec<OwnedFd>,
     /// What each namespace is called and is, in their order.
     looked_at: Vec<(PathBuf, Shown)>,
-    /// Who this process was then.
-    user: u32,
 }
 
 impl HandedNamespaces {
@@ -144,14 +141,7 @@ impl HandedNamespaces {
             looked_at: looked_at.collect(),
             said,
             fds,
-            user: geteuid().as_raw(),
         }
-    }
-
-    /// Whether this process is still who it was. What one user's workers have made another user's may be kept out of,
-    /// or, worse, let into: who owns a user namespace has all capabilities in what belongs to that.
-    pub(crate) fn are_of_this_user(&self) -> bool {
-        geteuid().as_raw() == self.user
     }
 
     fn looked_at(&self, namespace: Namespace) -> Option<&(PathBuf, Shown)> {

@@ -52,7 +52,8 @@ pub(super) struct Call {
     pub(super) permit: Option<Permit>,
     /// Where its caller was when it went to sleep or away: for what the guest writes after that.
     pub(super) span: CallerSpan,
-    pub(super) running: Running,
+    /// Until it is over.
+    pub(super) running: Option<Running>,
 }
 
 /// What is left of a call that is over. Its drop has effects: it is for when the worker is provably free, and its lock
@@ -61,7 +62,7 @@ pub(super) struct Call {
 pub(super) struct Remains {
     _waker: Option<Waker>,
     _permit: Option<Permit>,
-    _running: Running,
+    _running: Option<Running>,
 }
 
 impl From<Call> for Remains {
@@ -90,6 +91,15 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
+    /// Whether the call has had its time, or may have had its CPU time.
+    pub(super) fn is_out_of_time(&self, now: Instant) -> bool {
+        let cpu = self.cpu.map(|cpu| cpu.look_at);
+        [self.deadline, cpu]
+            .into_iter()
+            .flatten()
+            .any(|at| at <= now)
+    }
+
     pub(super) fn next_due(&self) -> Option<Instant> {
         let cpu = self.cpu.map(|cpu| cpu.look_at);
         let all = [

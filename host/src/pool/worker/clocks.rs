@@ -99,11 +99,11 @@ impl Worker {
             machine.grace_over(id, None)
         } else if passed(&mut term.close_by) {
             machine.stop(StopReason::Cancelled, None)
+        } else if clocks.is_out_of_time(now) && self.process.is_forked() && self.process.is_dead() {
+            // Its death is being told, and is what ended the call.
+            (clocks.deadline, clocks.cpu) = (None, None);
+            return None;
         } else if passed(&mut clocks.deadline) {
-            if self.process.is_forked() && self.process.is_dead() {
-                // Its death is being told, and is what ended the call.
-                return None;
-            }
             machine.stop(StopReason::TimedOut, None)
         } else if let Some(cpu) = clocks.cpu.take_if(|cpu| cpu.look_at <= now) {
             clocks.cpu = cpu.look(self.pid(), now);

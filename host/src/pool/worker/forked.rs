@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::geteuid;
 use stockade_wire::slot::HostSlot;
 
 use super::{Place, Worker};
@@ -31,6 +32,7 @@ impl Prepared {
             slot,
             eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             given: None,
+            started_by: geteuid().as_raw(),
         };
         Ok(Self {
             place,

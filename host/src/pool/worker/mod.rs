@@ -10,6 +10,7 @@ mod events;
 mod forked;
 mod life;
 mod settle;
+mod short;
 mod startup;
 mod worn_out;
 
@@ -21,6 +22,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::geteuid;
 use stockade_wire::message::{self, StopBy};
 use stockade_wire::role::Role;
 use stockade_wire::slot::machine::{Machine, Resolution, StopReason, StopStyle};
@@ -87,6 +89,8 @@ pub(crate) struct Worker {
     pool: Weak<Pool>,
     /// Namespaces that it was given to enter.
     given: Option<Arc<HandedNamespaces>>,
+    /// Who this process was when it started it.
+    started_by: u32,
     interrupt_grace: Duration,
     dead: AtomicBool,
     life: Life,
@@ -139,6 +143,7 @@ struct Place {
     slot: HostSlot,
     eventfd: OwnedFd,
     given: Option<Arc<HandedNamespaces>>,
+    started_by: u32,
 }
 
 impl Worker {
@@ -148,8 +153,9 @@ impl Worker {
         let id = pool.next_worker_id();
         let (slot, memories) = HostSlot::new(recipe.geometry)?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let started_by = geteuid().as_raw();
         let process = Process::spawn(&recipe.program, Role::Worker)?;
-        let given = pool.kept_namespaces();
+        let given = pool.kept_namespaces(started_by);
         let mut setup = recipe.setup.clone();
         setup.worker = id;
         if let Some(given) = &given {
@@ -174,6 +180,7 @@ impl Worker {
             slot,
             eventfd,
             given,
+            started_by,
         };
         Ok(Self::of_process(pool, why, process, place, until))
     }
@@ -200,6 +207,7 @@ impl Worker {
             eventfd: place.eventfd,
             pool: Arc::downgrade(pool),
             given: place.given,
+            started_by: place.started_by,
             interrupt_grace: pool.config.interrupt_grace,
             dead: AtomicBool::new(false),
             life: Life::new(
@@ -307,7 +315,7 @@ impl Worker {
             is_chunk: terms.calls > 1,
             rung_for: 0,
             log_read: 0,
-            running: Running::begin(),
+            running: Some(Running::begin()),
             permit: Some(permit),
             span: CallerSpan::default(),
         });

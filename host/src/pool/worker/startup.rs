@@ -134,15 +134,16 @@ impl Worker {
                 {
                     break 'refused self.cannot_start(breach);
                 }
-                // Not before all its walls were seen to stand.
-                if let (Some(handed), Some(pool)) = (record.handed.take(), self.pool.upgrade()) {
-                    pool.keep_namespaces(handed);
-                }
                 if let Startup::Loaded { since, .. } = startup {
+                    // Not before all its walls were seen to stand.
+                    if let (Some(handed), Some(pool)) = (record.handed.take(), self.pool.upgrade())
+                    {
+                        pool.keep_namespaces(self.started_by, handed);
+                    }
                     let slack = since.elapsed().saturating_mul(START_CODE_SLACK);
                     record.accept_within = ACCEPT_WITHIN.max(slack);
                 }
-                record.startup = Startup::Ready;
+                (record.startup, record.handed) = (Startup::Ready, None);
                 self.idle_from(&mut record, Instant::now());
                 drop(record);
                 if let Some(pool) = self.pool.upgrade() {
