@@ -1,5 +1,5 @@
-//! Modules that nobody wrote, through the whole pool. `STOCKADE_WORKER` names the program of workers; by default it is that
-//! which the repository's tests build.
+//! Modules that nobody wrote, through the whole pool. `STOCKADE_WORKER` names the program of workers; by default it is
+//! that which the repository's tests build.
 #![no_main]
 
 use std::path::Path;

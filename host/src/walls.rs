@@ -207,8 +207,8 @@ impl fmt::Display for Wall {
 }
 
 impl Walls {
-    /// Looks at a worker that says that it is ready, and which namespaces it has made or entered; `shown` is what the kernel has
-    /// shown of those.
+    /// Looks at a worker that says that it is ready, and which namespaces it has made or entered; `shown` is what the
+    /// kernel has shown of those.
     pub(crate) fn of(
         pid: u32,
         program: &Path,

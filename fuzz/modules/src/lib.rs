@@ -1,7 +1,7 @@
 //! Modules that nobody wrote, through the whole pool: compiled, served, every export called.
 //!
-//! Each may be refused, trap, or run out of time or memory. Its compiler and its workers may not die, and another host must
-//! answer an innocent call after it.
+//! Each may be refused, trap, or run out of time or memory. Its compiler and its workers may not die, and another host
+//! must answer an innocent call after it.
 //!
 //! In a workspace of its own, because wasm-smith switches features of Wasmtime's dependencies on.
 

@@ -228,7 +228,8 @@ fn open_for_writing(path: &Path, new: bool) -> io::Result<File> {
         .open(path)
 }
 
-/// A file of ours, if there is one. One that is longer than `limit` is none: it may have been put there to use up memory.
+/// A file of ours, if there is one. One that is longer than `limit` may have been put there to use up memory, and is an
+/// error.
 fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match OpenOptions::new()
         .read(true)

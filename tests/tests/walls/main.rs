@@ -154,7 +154,11 @@ const ONE_WALL: [(&str, &[&str]); 4] = [
     ("death", &["outlive-host"]),
     (
         "rlimits",
-        &["eight-gigabytes-of-memory", "a-terabyte-to-read"],
+        &[
+            "eight-gigabytes-of-memory",
+            "eight-gigabytes-hidden",
+            "a-terabyte-to-read",
+        ],
     ),
     (
         "filter",

@@ -1,9 +1,10 @@
 //! Resource limits.
 //!
-//! `DATA` counts private writable memory, which is what a guest can really use up. `AS` counts all that is mapped, and
-//! Wasmtime reserves far more than it uses: so it can be taken only when everything is reserved and loaded, and bounds
-//! what `DATA` does not count, read-only mappings and their page tables. Within what is reserved already somebody could
-//! still map other memory: that which neither counts, shared or growing downwards, the filter keeps from him.
+//! `DATA` counts private memory that is writable: all that a guest can use up, but not what escaped code has written
+//! and then made unwritable. `AS` counts all that is mapped, and Wasmtime reserves far more than it uses: so it can be
+//! taken only when everything is reserved and loaded. Escaped code that gives up what is reserved can fill that, some 4
+//! GiB, with memory that it hides from `DATA` in this way, and no more. Shared memory, and such as grows downwards, the
+//! filter keeps from it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,6 +41,9 @@ const RESERVED_BYTES: u64 = 1 << 30;
 /// The kernel keeps at least 128 MiB of address space free for a program's stack, minus what it randomises.
 const STACK_BYTES_MAX: u64 = 64 << 20;
 
+/// Of the program's stack, which `DATA` does not count.
+const STACK_MAX: u64 = STACK_BYTES_MAX + NATIVE_STACK_BYTES;
+
 /// A resource and the most of it.
 pub(super) type Ceiling = (Resource, u64);
 
@@ -58,7 +62,11 @@ const NEVER: &[Ceiling] = &[
 pub(super) fn worker(usage: &Usage, memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
     // What is mapped already depends on the executable, which may be anybody's application.
     let data = usage.data()?.saturating_add(worker_bytes(memory_bytes));
-    Ok([NEVER, &[(Resource::Data, data)]].concat())
+    Ok([
+        NEVER,
+        &[(Resource::Data, data), (Resource::Stack, STACK_MAX)],
+    ]
+    .concat())
 }
 
 /// How much memory a worker may come to use, of which a guest has so much.
@@ -68,8 +76,9 @@ pub(super) fn worker_bytes(memory_bytes: u64) -> u64 {
 
 /// For a process that has reserved and loaded everything, and may come to use and to map so much more.
 pub(super) fn address_space(usage: Usage, bytes: u64) -> io::Result<Ceiling> {
-    let stack = STACK_BYTES_MAX + NATIVE_STACK_BYTES;
-    let more = bytes.saturating_add(RESERVED_BYTES).saturating_add(stack);
+    let more = bytes
+        .saturating_add(RESERVED_BYTES)
+        .saturating_add(STACK_MAX);
     Ok((Resource::As, usage.mapped()?.saturating_add(more)))
 }
 

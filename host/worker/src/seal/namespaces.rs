@@ -8,10 +8,9 @@
 //! may not enter, because it is another user, it makes.
 //!
 //! Root makes all but the user namespace while it is root: the kernel may forbid ordinary users to make any, and
-//! what root has made belongs to the machine's own users, so that no capability in the user namespace reaches it. A host
-//! gives its workers only what was made for the user that it still is.
-//! Everybody else makes them in one call with a user namespace. That has no map of users: no file operation needs
-//! one, as the kernel goes by the numbers outside.
+//! what root has made belongs to the machine's own users, so that no capability in the user namespace reaches it. A
+//! host gives its workers only what was made for the user that it still is. Everybody else makes them in one call with
+//! a user namespace. That has no map of users: no file operation needs one, as the kernel goes by the numbers outside.
 #![expect(
     unsafe_code,
     reason = "unshare, setns, and the calls that make a file system nobody else has"
@@ -141,11 +140,16 @@ impl Making {
             self.prepare_root();
         }
         // While there is a /proc.
-        let handed = self.hand_over();
+        let mut handed = self.hand_over();
         // Not before: the kernel grants no user namespace to a process that has changed its root.
         if let Some(directory) = self.directory.take()
             && become_root(&directory).is_ok()
         {
+            // Only one that could be entered: without a root directory nobody enters the mounts.
+            if let (Some(handed), Ok(copy)) = (&mut handed, directory.try_clone()) {
+                handed.said.root = true;
+                handed.fds.push(copy);
+            }
             // Closing it has the kernel wait for all its processors.
             std::mem::forget(directory);
         }
@@ -169,10 +173,6 @@ impl Making {
                 handed.said.namespaces.push(namespace);
                 handed.fds.push(file.into());
             }
-        }
-        if let Some(directory) = self.directory.as_ref().and_then(|one| one.try_clone().ok()) {
-            handed.said.root = true;
-            handed.fds.push(directory);
         }
         Some(handed)
     }

@@ -31,6 +31,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         let flags = PRIVATE | (libc::MAP_GROWSDOWN | libc::MAP_NORESERVE) as usize;
         map(8 << 30, READ | WRITE, flags, signed(-1)).map(drop)
     }),
+    attack("eight-gigabytes-hidden", eight_gigabytes_hidden),
     // Page by page its tables take two gigabytes.
     attack("a-terabyte-to-read", |_| {
         let flags = PRIVATE | libc::MAP_NORESERVE as usize;
@@ -168,6 +169,18 @@ fn patched_code(_: &Field<'_>) -> Attempt {
 fn eight_gigabytes_of_memory(_: &Field<'_>) -> Attempt {
     let flags = PRIVATE | libc::MAP_NORESERVE as usize;
     map(8 << 30, READ | WRITE, flags, signed(-1)).map(drop)
+}
+
+/// Piece by piece: memory that is not writable any more is not counted as such.
+fn eight_gigabytes_hidden(_: &Field<'_>) -> Attempt {
+    const PIECE: usize = 64 << 20;
+    let flags = PRIVATE | libc::MAP_NORESERVE as usize;
+    for _ in 0..(8 << 30) / PIECE {
+        let at = map(PIECE, READ | WRITE, flags, signed(-1))?;
+        write_code(at);
+        call(libc::SYS_mprotect, [at, PIECE, READ])?;
+    }
+    Ok(())
 }
 
 fn locked_memory(_: &Field<'_>) -> Attempt {
