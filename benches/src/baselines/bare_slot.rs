@@ -92,6 +92,10 @@ impl BareSlot {
         let result = block();
         self.turn += 1;
         self.memory.store_u64(REQUEST, self.turn);
+        // The next turn must not come before it has seen this one, or it would wait for that for ever.
+        while !reads(&self.memory, REPLY, self.turn) {
+            self.peer.check()?;
+        }
         result
     }
 }
@@ -140,6 +144,8 @@ pub(crate) fn answer(control: &mut Control) -> Result<()> {
                 let (bytes, len) = read(&memory, REQUEST)?;
                 let reply = guest.call_encoded(add, &bytes[..len])?;
                 write(&memory, REPLY, turn, reply)?;
+            } else {
+                memory.store_u64(REPLY, turn);
             }
         }
     }
