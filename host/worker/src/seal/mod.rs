@@ -198,6 +198,10 @@ impl Sealing {
         identity::leave_root(needs.files.and_then(|files| files.owner)).or_breach("user change")?;
         // They bring capabilities, which go with the others.
         let made = namespaces.finish();
+        if made.is_astray {
+            let reason = "it entered mounts, and may not go to an empty root directory there";
+            return Err(Breach::new("mount namespace", reason));
+        }
         // A change of user cancels it.
         process::die_with_host(assignment).or_breach("death with the host")?;
         leave_dumpable().or_breach("not dumpable")?;

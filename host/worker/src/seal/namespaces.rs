@@ -1,6 +1,6 @@
 //! Namespaces: parts of the machine that a process shares with no other program, where the kernel grants them.
 //!
-//! They stand behind the filter and Landlock, which need nobody's leave, so none of them is ever an error: what was
+//! They stand behind the filter and Landlock, which need nobody's leave, so that one is missing is no error: what was
 //! made is told to the host, which reads it from the kernel.
 //!
 //! To make them takes most of a worker's start, so a worker hands over what it has made: the host sees by it what the
@@ -95,6 +95,8 @@ pub(super) struct Made {
     pub(super) namespaces: Namespaces,
     /// For its host's later workers.
     pub(super) handed: Option<Surroundings>,
+    /// It has entered mounts and could not go to another root directory than the machine's, which its host may not see.
+    pub(super) is_astray: bool,
 }
 
 /// Namespaces, half made.
@@ -141,10 +143,12 @@ impl Making {
         }
         // While there is a /proc.
         let mut handed = self.hand_over();
+        let mut is_astray = self.made.of(Namespace::Mount) == Outcome::Entered;
         // Not before: the kernel grants no user namespace to a process that has changed its root.
         if let Some(directory) = self.directory.take()
             && become_root(&directory).is_ok()
         {
+            is_astray = false;
             // Only one that could be entered: without a root directory nobody enters the mounts.
             if let (Some(handed), Ok(copy)) = (&mut handed, directory.try_clone()) {
                 handed.said.root = true;
@@ -156,6 +160,7 @@ impl Making {
         Made {
             namespaces: self.made,
             handed,
+            is_astray,
         }
     }
 
