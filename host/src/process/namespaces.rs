@@ -2,7 +2,7 @@
 //! `/proc/PID/ns` tells apart ([`Namespace::HIDDEN`]).
 //!
 //! The first worker of a host makes namespaces and hands over their descriptors. They are kept for later ones to enter,
-//! once the first has shown all its walls: making them takes a millisecond, entering them a sixteenth of that.
+//! once the first has shown all its walls: making them takes a millisecond, entering them some 20-60 us.
 //!
 //! Into a process that nobody may look into an ordinary user's host cannot look, either. There are two ways round that.
 //! A worker that is started as a program opens the links itself, before it reads a byte of its module, and the

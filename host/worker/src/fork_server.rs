@@ -54,8 +54,8 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
         Seal::Required | Seal::Strict => {
             let landlock = Landlock::of(told.seal);
             let (limits, workers) = (serve::limits(&told), told.workers_max);
-            let slot_bytes = told.geometry.request_bytes() + told.geometry.reply_bytes();
-            let slot_bytes = slot_bytes as u64;
+            let slot = told.geometry;
+            let slot_bytes = (slot.request_bytes() + slot.reply_bytes()) as u64;
             let begun = seal::ForkServer::begin(assignment, limits, slot_bytes, workers, landlock);
             Some(begun.map_err(setup)?)
         }

@@ -116,8 +116,16 @@ fn later_workers_enter_the_namespaces_of_the_first_and_no_other_hosts() {
             assert_eq!(state, Some(WallState::Verified), "{wall}");
         }
         let other = of_type(WorkerType::Spawn).build_blocking().unwrap();
-        for (ours, theirs) in links(&other).iter().zip(&first) {
-            assert_ne!(ours, theirs);
+        let others = links(&other);
+        // Another module's workers are others, too.
+        let old = pid(&host);
+        ByHand::new(host.reload(guest::hello())).finish().unwrap();
+        eventually(BOUND, || {
+            let workers = host.stats().workers;
+            matches!(&workers[..], [one] if one.pid != old)
+        });
+        for ((reloaded, other), first) in links(&host).iter().zip(&others).zip(&first) {
+            assert!(reloaded != first && other != first && reloaded != other);
         }
     });
 }
