@@ -154,6 +154,7 @@ fn died(process: &Process) -> String {
 
 fn wall_of(trial: Trial) -> Wall {
     match trial {
+        Trial::Descriptors => Wall::Descriptors,
         Trial::Environment => Wall::Environment,
         Trial::DeathString => Wall::DeathString,
         Trial::NotDumpable => Wall::NotDumpable,

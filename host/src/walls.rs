@@ -3,6 +3,7 @@
 //! A worker builds its own walls, and a worker that was taken over would say that it had. So what can be read
 //! about a process from outside is read by the host, for every worker, before that gets its first call.
 
+mod descriptors;
 mod namespaces;
 
 pub(crate) use namespaces::ShownNamespaces;
@@ -38,6 +39,8 @@ pub enum Wall {
     NotDumpable,
     /// It has one thread.
     OneThread,
+    /// It has no descriptor but its own.
+    Descriptors,
     /// Nothing of the application's environment is left.
     Environment,
     /// It dies with its host.
@@ -120,13 +123,14 @@ pub struct Walls {
 
 impl Wall {
     /// All of them, in the order of [`Walls::walls`].
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::NoNewPrivileges,
         Self::SystemCallFilter,
         Self::NoCapabilities,
         Self::ResourceLimits,
         Self::NotDumpable,
         Self::OneThread,
+        Self::Descriptors,
         Self::Environment,
         Self::DeathString,
         Self::ResetProof,
@@ -171,6 +175,7 @@ impl Wall {
                 | Self::ResourceLimits
                 | Self::NotDumpable
                 | Self::OneThread
+                | Self::Descriptors
                 | Self::Environment
                 | Self::DeathString
                 | Self::ResetProof,
@@ -189,6 +194,7 @@ impl fmt::Display for Wall {
             Self::ResourceLimits => "resource limits",
             Self::NotDumpable => "not dumpable",
             Self::OneThread => "one thread",
+            Self::Descriptors => "no inherited descriptors",
             Self::Environment => "empty environment",
             Self::DeathString => "death with the host",
             Self::ResetProof => "reset proof",
@@ -251,7 +257,11 @@ impl Walls {
             report.state = match (&report.state, trials.of(report.wall)) {
                 (_, Some(_)) if forked && report.wall.namespace().is_some() => continue,
                 (WallState::Claimed, Some(None))
-                    if forked && matches!(report.wall, Wall::DeathString | Wall::ResetProof) =>
+                    if forked
+                        && matches!(
+                            report.wall,
+                            Wall::Descriptors | Wall::DeathString | Wall::ResetProof
+                        ) =>
                 {
                     continue;
                 }
@@ -410,6 +420,7 @@ impl Kernel {
                 self.numbers("Threads:") == [1],
                 "the kernel shows more",
             ),
+            Wall::Descriptors => descriptors::state(self.pid, granted, hardening),
             Wall::Environment | Wall::DeathString | Wall::ResetProof => claimed(hardening),
             Wall::Landlock => match landlock::abi() {
                 Some(_) => claimed(hardening),

@@ -8,6 +8,7 @@ pub mod application;
 pub mod by_hand;
 pub mod census;
 pub mod guest;
+pub mod lies;
 pub mod orphans;
 pub mod races;
 pub mod random;

@@ -122,6 +122,14 @@ impl Directories {
         self.fds.iter().map(AsFd::as_fd)
     }
 
+    /// Whether this is one of them.
+    pub(crate) fn contain(&self, device: u64, inode: u64) -> bool {
+        let is_it = |stat: rustix::fs::Stat| stat.st_dev == device && stat.st_ino == inode;
+        self.fds
+            .iter()
+            .any(|fd| rustix::fs::fstat(fd).is_ok_and(is_it))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.fds.is_empty()
     }

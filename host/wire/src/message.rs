@@ -350,6 +350,8 @@ pub enum WorkerRefusal {
 /// A wall that a probe tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Trial {
+    /// It has no descriptor of whoever started it.
+    Descriptors,
     /// Nothing of the application's environment is left.
     Environment,
     /// It dies with whoever started it.

@@ -60,6 +60,7 @@ pub(crate) fn role(assignment: Assignment) -> ! {
 }
 
 fn run(assignment: Assignment) -> Result<(), String> {
+    tried(Trial::Descriptors, descriptors());
     tried(Trial::Environment, environment());
     tried(
         Trial::DeathString,
@@ -119,6 +120,21 @@ fn run(assignment: Assignment) -> Result<(), String> {
 /// Tells the host; with a reason, the wall does not stand.
 fn tried(wall: Trial, reason: Option<String>) {
     process::tell(&ProbeMessage::Tried(wall, reason.map(process::text)));
+}
+
+/// Of whoever started it, as nothing has been opened yet.
+fn descriptors() -> Option<String> {
+    let listed = match fs::read_dir("/proc/self/fd") {
+        Ok(listed) => listed,
+        Err(error) => return Some(format!("/proc does not show its descriptors: {error}")),
+    };
+    let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let inherited = numbers.filter(|number: &u32| *number >= process::FIRST_INHERITED);
+    // One is the list's own.
+    match inherited.count() {
+        0 | 1 => None,
+        some => Some(format!("it was started with {} more descriptors", some - 1)),
+    }
 }
 
 fn environment() -> Option<String> {

@@ -22,7 +22,7 @@ use stockade_wire::sys::packet;
 use crate::signals;
 
 /// Descriptors below this are the socket to the host, /dev/null, and the pipe for diagnostics.
-const FIRST_INHERITED: u32 = 3;
+pub(crate) const FIRST_INHERITED: u32 = 3;
 
 /// The longest text of a message: far below a packet's limit.
 const TEXT_BYTES_MAX: usize = 16 << 10;

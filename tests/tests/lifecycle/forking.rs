@@ -873,6 +873,11 @@ async fn the_walls_of_a_forked_worker_are_read_from_the_kernel() {
         for wall in [Wall::DeathString, Wall::ResetProof] {
             assert_eq!(walls.state(wall), Some(&WallState::Claimed), "{wall}");
         }
+        let descriptors = match stockade_tests::alone::is_root() {
+            true => WallState::Verified,
+            false => WallState::Claimed,
+        };
+        assert_eq!(walls.state(Wall::Descriptors), Some(&descriptors));
         let server = server(&host);
         assert_eq!(status(server, "Seccomp:").unwrap(), "2");
         assert_eq!(status(server, "NoNewPrivs:").unwrap(), "1");

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use stockade::{Error, Limits};
-use stockade_tests::{BOUND, alone, census, eventually};
 
 use crate::hosts::{hostile, innocent, outcome};
 
@@ -66,24 +65,4 @@ async fn whatever_it_says_is_a_typed_error() {
         assert!(text.contains(says), "{what}: {text}");
         assert!(!text.contains(char::is_control), "{what}: {text:?}");
     }
-}
-
-#[test]
-fn nothing_of_it_is_left_behind() {
-    alone(|| {
-        let before = census();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            for what in [
-                "init:stall",
-                "init:stall-later",
-                "init:dump-huge",
-                "init:exit-later",
-            ] {
-                error_of(what).await;
-            }
-        });
-        drop(runtime);
-        eventually(BOUND, || census().counts() == before.counts());
-    });
 }

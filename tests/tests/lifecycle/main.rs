@@ -15,6 +15,7 @@ mod hostile_compiler;
 mod hostile_death;
 mod hostile_events;
 mod hostile_init;
+mod hostile_memory;
 mod hostile_start;
 mod hostile_worker;
 mod hosts;

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use stockade::{Cause, Error, Exit, Hardening, Host, HostBuilder, Module, Wall, WallState};
+use stockade::{Cause, Error, Exit, Hardening, Host, HostBuilder, Module, Wall, WallState, Wasi};
+use stockade_tests::alone::{alone_as_nobody, is_root};
 use stockade_tests::{Scratch, alone, application, guest, host_of, traces};
 
 use crate::hosts::{broken, hostile, outcome, probe};
@@ -38,6 +39,7 @@ async fn the_walls_that_the_kernel_shows_are_verified_and_the_others_are_tried()
         for wall in TRIED {
             assert_eq!(walls.state(wall), Some(&WallState::Tried), "{wall}");
         }
+        assert_eq!(walls.state(Wall::Descriptors), Some(&descriptors()));
         for report in &walls.walls {
             let missing = matches!(report.state, WallState::Missing { .. });
             assert!(!(report.required && missing), "{report:?}");
@@ -45,6 +47,34 @@ async fn the_walls_that_the_kernel_shows_are_verified_and_the_others_are_tried()
         let n: u64 = outcome(host.run_sync("echo_u64", (5u64,))).await.unwrap();
         assert_eq!(n, 5);
     }
+}
+
+/// The kernel shows them to root.
+fn descriptors() -> WallState {
+    match is_root() {
+        true => WallState::Verified,
+        false => WallState::Tried,
+    }
+}
+
+#[test]
+fn the_descriptors_of_a_worker_that_its_host_may_not_look_into_are_tried() {
+    alone_as_nobody(|| {
+        let host = probe().0.build_blocking().unwrap();
+        let state = host.walls().state(Wall::Descriptors).cloned();
+        assert_eq!(state, Some(WallState::Tried));
+    });
+}
+
+#[tokio::test]
+async fn a_worker_with_directories_has_no_descriptors_but_its_own_either() {
+    let scratch = Scratch::new();
+    let wasi = Wasi::new()
+        .read_dir(scratch.path(), "/read")
+        .write_dir(scratch.path(), "/write");
+    let host = probe().0.wasi(wasi).build().await.unwrap();
+    let state = host.walls().state(Wall::Descriptors).cloned();
+    assert_eq!(state, Some(descriptors()));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 pub mod forks;
 pub mod granted;
+pub mod later;
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;

@@ -7,10 +7,12 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use stockade_wire::message;
+use stockade_wire::namespaces::Handed;
 use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::packet;
 use stockade_worker::proof::granted::Granted;
-use stockade_worker::proof::{self, Wall, forks};
+use stockade_worker::proof::{self, Wall, forks, later};
 
 use crate::attacks::{Attack, Field};
 use crate::call;
@@ -20,6 +22,9 @@ use crate::stage::{Stage, Targets};
 
 /// An attacker that needs longer than this waits for something that never comes.
 const ATTACK_SECONDS_MAX: u32 = 20;
+
+/// What an attacker is sent first.
+const SETUP: &[u8] = b"setup";
 
 /// A sibling ends by itself when this program was killed.
 const SIBLING_SECONDS_MAX: u32 = 600;
@@ -32,7 +37,8 @@ pub(crate) fn attempt(
     attack: &Attack,
 ) -> Outcome {
     let host = stage.host;
-    let (child, _link) = start(stage, column, host, ATTACK_SECONDS_MAX, |targets| {
+    let kept = Sibling::kept_by(sibling);
+    let (child, _link) = start(stage, column, host, ATTACK_SECONDS_MAX, kept, |targets| {
         let field = Field {
             stage,
             targets,
@@ -55,7 +61,11 @@ pub(crate) fn attempt(
 pub(crate) struct Sibling {
     pid: libc::pid_t,
     _link: Link,
+    /// The namespaces that it has made for others, as it describes them.
+    kept: Option<Kept>,
 }
+
+type Kept = (Vec<u8>, Vec<OwnedFd>);
 
 impl Sibling {
     /// None where another process takes its place.
@@ -64,13 +74,23 @@ impl Sibling {
             return None;
         }
         let host = stage.host;
-        let (pid, link) = start(stage, column, host, SIBLING_SECONDS_MAX, |_| {
+        let (pid, link) = start(stage, column, host, SIBLING_SECONDS_MAX, None, |_| {
             tell_sealed();
             wait_while(&AtomicU32::new(0), 0);
             0
         });
+        let hear = || packet::receive(&link.socket).expect("a socket of our own");
+        let kept = column.enters().then(hear);
         hear_sealed(&link, column);
-        Some(Self { pid, _link: link })
+        Some(Self {
+            pid,
+            _link: link,
+            kept,
+        })
+    }
+
+    fn kept_by(this: Option<&Self>) -> Option<&Kept> {
+        this.and_then(|sibling| sibling.kept.as_ref())
     }
 }
 
@@ -85,7 +105,7 @@ impl Drop for Sibling {
 /// Whether a process goes on when the one that started it is gone.
 ///
 /// That one is a child of this program's, which adopts what it leaves behind.
-pub(crate) fn outlive_host(stage: &Stage, column: Column) -> Outcome {
+pub(crate) fn outlive_host(stage: &Stage, column: Column, sibling: Option<&Sibling>) -> Outcome {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("prctl");
     let [host_is_gone, survivor] = shared_words();
     // SAFETY: this process has one thread, so the child may do everything.
@@ -96,6 +116,7 @@ pub(crate) fn outlive_host(stage: &Stage, column: Column) -> Outcome {
             column,
             std::process::id(),
             ATTACK_SECONDS_MAX,
+            Sibling::kept_by(sibling),
             |_| {
                 tell_sealed();
                 wait_while(host_is_gone, 0);
@@ -171,6 +192,7 @@ fn start(
     column: Column,
     host: u32,
     seconds: u32,
+    kept: Option<&Kept>,
     then: impl FnOnce(Targets) -> i32,
 ) -> (libc::pid_t, Link) {
     let shared = match column.has_seals() {
@@ -189,7 +211,12 @@ fn start(
     let string = (column == Column::Forked).then(|| DeathString::new().expect("descriptors"));
     let (string, end) = string.unzip();
     fds.extend(end.as_ref().map(AsFd::as_fd));
-    packet::send(&socket, b"setup", &fds).expect("room");
+    let mut said = SETUP.to_vec();
+    if let Some((description, namespaces)) = kept {
+        said.extend(description);
+        fds.extend(namespaces.iter().map(AsFd::as_fd));
+    }
+    packet::send(&socket, &said, &fds).expect("room");
     packet::send(&socket, b"more", &[stage.file.as_fd()]).expect("room");
     // SAFETY: this process has one thread, so the child may do everything.
     let child = unsafe { libc::fork() };
@@ -228,6 +255,7 @@ fn become_attacker(
     }
     match column {
         Column::Worker
+        | Column::Later
         | Column::Compiler
         | Column::Initializer
         | Column::Granted
@@ -240,9 +268,9 @@ fn become_attacker(
         _ => {}
     }
     let (said, mut fds) = packet::receive(socket_to_host()).map_err(|error| error.to_string())?;
-    if said != b"setup" {
+    let Some(description) = said.strip_prefix(SETUP) else {
         return Err("the host said something else".to_owned());
-    }
+    };
     let more = fds.split_off(fds.len().min(4));
     // They stay open until the end, as those of a worker do.
     let [request, reply, artifact, eventfd] = &**Box::leak(Box::new(
@@ -261,6 +289,10 @@ fn become_attacker(
         Column::Only(Wall::Descriptors | Wall::Environment) => {}
         Column::Only(wall) => wall.build(host, eventfd.as_fd())?,
         Column::Worker => proof::seal_worker(host, eventfd.as_fd())?,
+        Column::Entered => later(description, more)?.build_namespaces(hand_over)?,
+        Column::Later => {
+            later(description, more)?.seal_worker(host, eventfd.as_fd(), hand_over)?;
+        }
         Column::Compiler => proof::seal_compiler(host, eventfd.as_fd())?,
         Column::Initializer => proof::seal_initializer(host, eventfd.as_fd())?,
         Column::GrantedLandlock | Column::GrantedFilter | Column::Granted => {
@@ -286,6 +318,22 @@ fn become_attacker(
         }
     }
     Ok(targets)
+}
+
+/// What a worker finds that its host's first one has made; nothing if it is that.
+fn later(description: &[u8], fds: Vec<OwnedFd>) -> Result<later::Kept, String> {
+    match description {
+        [] => Ok(later::Kept::nothing()),
+        _ => later::Kept::new(
+            message::decode(description).map_err(|error| error.to_string())?,
+            fds,
+        ),
+    }
+}
+
+fn hand_over(said: &Handed, fds: &[OwnedFd]) {
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    packet::send(socket_to_host(), &message::encode(said), &fds).expect("room");
 }
 
 /// Goes on in a child, whose end becomes that of this process. In the child: who its parent is.

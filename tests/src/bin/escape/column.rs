@@ -13,6 +13,10 @@ pub(crate) enum Column {
     Only(Wall),
     /// Everything that a worker has.
     Worker,
+    /// Only the namespaces of a worker that entered those of its host's first one: its sibling.
+    Entered,
+    /// Everything that such a worker has.
+    Later,
     /// Everything that a compiler has.
     Compiler,
     /// Everything that a process has which runs a module's initialisation.
@@ -30,7 +34,7 @@ pub(crate) enum Column {
 }
 
 /// Each wall by itself, and all of them.
-pub(crate) const WALLS: [Column; 16] = [
+pub(crate) const WALLS: [Column; 18] = [
     Column::None,
     Column::Seals,
     Column::Only(Wall::Descriptors),
@@ -45,7 +49,9 @@ pub(crate) const WALLS: [Column; 16] = [
     Column::Only(Wall::NoNewCode),
     Column::Only(Wall::SystemCallFilter),
     Column::Only(Wall::Namespaces),
+    Column::Entered,
     Column::Worker,
+    Column::Later,
     Column::Compiler,
 ];
 
@@ -77,7 +83,9 @@ impl Column {
             Self::Only(Wall::NoNewCode) => "new-code",
             Self::Only(Wall::SystemCallFilter) => "filter",
             Self::Only(Wall::Namespaces) => "namespaces",
+            Self::Entered => "entered",
             Self::Worker => "worker",
+            Self::Later => "later-worker",
             Self::Compiler => "compiler",
             Self::Initializer => "initializer",
             Self::GrantedLandlock => "granted-landlock",
@@ -94,12 +102,18 @@ impl Column {
             self,
             Self::Seals
                 | Self::Worker
+                | Self::Later
                 | Self::Compiler
                 | Self::Initializer
                 | Self::Granted
                 | Self::ForkServer
                 | Self::Forked
         )
+    }
+
+    /// Whether it is sent the namespaces of its sibling.
+    pub(crate) fn enters(self) -> bool {
+        matches!(self, Self::Entered | Self::Later)
     }
 
     /// Whether it is sent the directories that it may use.

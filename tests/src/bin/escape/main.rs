@@ -19,6 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use attacks::Attack;
+use cell::Sibling;
 use column::Column;
 use stage::Stage;
 
@@ -31,13 +32,15 @@ fn main() -> ExitCode {
     match arguments[..] {
         ["walls", dir] => {
             let stage = Stage::set_up(Path::new(dir));
-            print_table(&stage, &column::WALLS, attacks::all());
-            print_outliving(&stage, &column::WALLS);
+            let columns = with_siblings(&stage, &column::WALLS);
+            print_table(&stage, &columns, attacks::all());
+            print_outliving(&stage, &columns);
             ExitCode::SUCCESS
         }
         ["roles", dir] => {
             let stage = Stage::set_up(Path::new(dir));
-            print_table(&stage, &column::ROLES, attacks::of_roles());
+            let columns = with_siblings(&stage, &column::ROLES);
+            print_table(&stage, &columns, attacks::of_roles());
             ExitCode::SUCCESS
         }
         // What an attack executes.
@@ -49,17 +52,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_table<'a>(stage: &Stage, columns: &[Column], attacks: impl Iterator<Item = &'a Attack>) {
-    let start = |column: &Column| (*column, cell::Sibling::start(stage, *column));
-    let columns: Vec<_> = columns.iter().map(start).collect();
+/// Columns, and another process for each.
+type Columns = [(Column, Option<Sibling>)];
+
+fn with_siblings(stage: &Stage, columns: &[Column]) -> Box<Columns> {
+    let start = |column: &Column| (*column, Sibling::start(stage, *column));
+    columns.iter().map(start).collect()
+}
+
+fn print_table<'a>(stage: &Stage, columns: &Columns, attacks: impl Iterator<Item = &'a Attack>) {
     print!("attack");
-    for (column, _) in &columns {
+    for (column, _) in columns {
         print!(" {}", column.name());
     }
     println!();
     for attack in attacks {
         print!("{}", attack.name);
-        for (column, sibling) in &columns {
+        for (column, sibling) in columns {
             print!(
                 " {}",
                 cell::attempt(stage, *column, sibling.as_ref(), attack)
@@ -69,10 +78,10 @@ fn print_table<'a>(stage: &Stage, columns: &[Column], attacks: impl Iterator<Ite
     }
 }
 
-fn print_outliving(stage: &Stage, columns: &[Column]) {
+fn print_outliving(stage: &Stage, columns: &Columns) {
     print!("{OUTLIVE_HOST}");
-    for column in columns {
-        print!(" {}", cell::outlive_host(stage, *column));
+    for (column, sibling) in columns {
+        print!(" {}", cell::outlive_host(stage, *column, sibling.as_ref()));
     }
     println!();
 }

@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use stockade_wire::message::{CompileRefusal, CompilerMessage, CompilerSetup, Init};
 use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo, Number};
 
-use crate::{HONEST, sys};
+use crate::lies::{COMPILER, HONEST};
+use crate::{known, sys};
 
 const IDENTITY: CompilerMessage = CompilerMessage::Identity([7; 32]);
 
@@ -24,6 +25,7 @@ pub(crate) fn role() -> ! {
         .read_to_string(&mut code)
         .expect("the module is text");
     let what = code.strip_prefix("compiler:").unwrap_or(HONEST);
+    let what = known(what, &COMPILER);
     before_identity(what);
     sys::tell(&IDENTITY);
     after_identity(what);

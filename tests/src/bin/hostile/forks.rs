@@ -11,52 +11,54 @@ use stockade_wire::message::{self, WorkerMessage, WorkerRefusal, WorkerSetup};
 use stockade_wire::namespaces::Outcome;
 use stockade_wire::sys::packet;
 
-use crate::sys;
+use crate::lies::{FORK_SERVER, HONEST};
+use crate::{known, sys};
 
 pub(crate) fn role() -> ! {
     let (_, [artifact, _string]) = sys::receive::<WorkerSetup, 2>();
-    let what = crate::worker::read(&mut File::from(artifact));
-    match &*what {
-        "forks:never" => sys::stall(),
-        "forks:exit" => {
+    let code = crate::worker::read(&mut File::from(artifact));
+    let what = code.strip_prefix("forks:").unwrap_or(HONEST);
+    match known(what, &FORK_SERVER) {
+        "never" => sys::stall(),
+        "exit" => {
             eprintln!("I would rather not");
             process::exit(7);
         }
-        "forks:refuse" => {
+        "refuse" => {
             let message = "not today\u{1b}[31m\nnot ever".to_owned();
             let why = WorkerRefusal::Setup;
             sys::tell(&ForkServerMessage::Refused { why, message });
             sys::stall()
         }
-        "forks:garbage" => sys::tell_bytes(b"HTTP/1.1 200 OK"),
-        "forks:long" => sys::tell_bytes(&vec![0; packet::PACKET_BYTES_MAX + 1]),
-        "forks:forked-first" => hand_over(1, Some(of(getppid()).as_fd())),
+        "garbage" => sys::tell_bytes(b"HTTP/1.1 200 OK"),
+        "long" => sys::tell_bytes(&vec![0; packet::PACKET_BYTES_MAX + 1]),
+        "forked-first" => hand_over(1, Some(of(getppid()).as_fd())),
         _ => {}
     }
     sys::tell(&ForkServerMessage::Ready);
     let (ForkOrder { worker }, [socket, ..]) = sys::receive::<ForkOrder, ORDER_FDS>();
     let end = End::Code(0);
-    match &*what {
-        "forks:exit-asked" => {
+    match what {
+        "exit-asked" => {
             eprintln!("I would rather not");
             process::exit(7);
         }
-        "forks:not" => sys::tell(&ForkServerMessage::NotForked {
+        "not" => sys::tell(&ForkServerMessage::NotForked {
             worker,
             message: "not today\u{1b}[31m\nnot ever".to_owned(),
         }),
-        "forks:ready-twice" => sys::tell(&ForkServerMessage::Ready),
-        "forks:nothing" => hand_over(worker, None),
-        "forks:another" => hand_over(worker + 1, Some(of(Some(getpid())).as_fd())),
-        "forks:file" => {
+        "ready-twice" => sys::tell(&ForkServerMessage::Ready),
+        "nothing" => hand_over(worker, None),
+        "another" => hand_over(worker + 1, Some(of(Some(getpid())).as_fd())),
+        "file" => {
             let file = File::open("/dev/null").expect("there is one");
             hand_over(worker, Some(file.as_fd()));
         }
         // It asks the host to believe that its own process, or the host's, is a worker.
-        "forks:itself" => hand_over(worker, Some(of(Some(getpid())).as_fd())),
-        "forks:host" => hand_over(worker, Some(of(getppid()).as_fd())),
-        _ if what.starts_with("forks:claims:") => {
-            let claimed = &what["forks:claims:".len()..];
+        "itself" => hand_over(worker, Some(of(Some(getpid())).as_fd())),
+        "host" => hand_over(worker, Some(of(getppid()).as_fd())),
+        _ if what.starts_with("claims:") => {
+            let claimed = &what["claims:".len()..];
             let child = sys::fork_to(|| {
                 let said = [
                     sys::loaded_in(sys::namespace(claimed), Outcome::Made),
@@ -68,7 +70,7 @@ pub(crate) fn role() -> ! {
             });
             hand_over(worker, Some(of(Some(child)).as_fd()));
         }
-        "forks:end-of-none" => sys::tell(&ForkServerMessage::Ended { worker, end }),
+        "end-of-none" => sys::tell(&ForkServerMessage::Ended { worker, end }),
         // It takes the order and is silent.
         _ => {}
     }

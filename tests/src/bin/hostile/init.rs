@@ -7,7 +7,8 @@ use std::process;
 use rustix::process::Signal;
 use stockade_wire::message::{InitSetup, WorkerMessage, WorkerRefusal};
 
-use crate::{HONEST, sys};
+use crate::lies::{HONEST, INIT};
+use crate::{known, sys};
 
 pub(crate) fn role() -> ! {
     let (setup, [dump, artifact]) = sys::receive::<InitSetup, 2>();
@@ -18,6 +19,7 @@ pub(crate) fn role() -> ! {
         .read_to_string(&mut code)
         .expect("the artifact is text");
     let what = code.strip_prefix("init:").unwrap_or(HONEST);
+    let what = known(what, &INIT);
     before_loaded(what);
     sys::tell(&sys::loaded());
     after_loaded(what);

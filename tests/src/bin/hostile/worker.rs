@@ -12,9 +12,10 @@ use stockade_wire::namespaces::{Handed, Namespace, Outcome};
 use stockade_wire::slot::{EventKind, Idle, Linger, ReplyKind, Request};
 use stockade_wire::sys::packet;
 
+use crate::lies::{HONEST, WORKER};
 use crate::random::Random;
 use crate::slot::Slot;
-use crate::{HONEST, sys};
+use crate::{known, sys};
 
 const VALUE: u32 = 1;
 const FAILURE: u32 = 2;
@@ -27,9 +28,10 @@ pub(crate) fn role() -> ! {
     let code = read(&mut File::from(artifact));
     let code = code.strip_prefix("compiler:retire:").unwrap_or(&code);
     let what = match code.split_once('@') {
-        Some((what, who)) if is_meant(who, setup.worker) => what,
+        Some((what, who)) if is_meant(who, setup.worker) => known(what, &WORKER),
         Some(_) => HONEST,
-        None => code,
+        None if is_of_another_role(code) => HONEST,
+        None => known(code, &WORKER),
     };
     if what == "try-seals" {
         Slot::try_seals(setup.geometry, &request, &reply);
@@ -38,6 +40,12 @@ pub(crate) fn role() -> ! {
     greet(what);
     after_greeting(what, &slot);
     serve(what, &slot)
+}
+
+fn is_of_another_role(code: &str) -> bool {
+    ["compiler:", "init:", "forks:"]
+        .iter()
+        .any(|role| code.starts_with(role))
 }
 
 fn is_meant(who: &str, worker: u64) -> bool {

@@ -1,0 +1,187 @@
+//! What the hostile program can do, by name. It refuses to do what is not here, so that a test that goes through
+//! these has gone through all of it.
+
+/// Does nothing wrong.
+pub const HONEST: &str = "honest";
+
+/// As a worker.
+pub const WORKER: [&str; 91] = [
+    // At its start.
+    "claims:ipc",
+    "enters:ipc:/dev/null",
+    "hands-late",
+    "hands-twice",
+    "hello-close-socket",
+    "hello-damaged",
+    "hello-empty",
+    "hello-exit",
+    "hello-exit-loaded",
+    "hello-garbage",
+    "hello-kill",
+    "hello-long",
+    "hello-never",
+    "hello-never-loaded",
+    "hello-version",
+    "hello-with-descriptors",
+    "refuse-artifact",
+    "refuse-init",
+    "refuse-setup",
+    "try-seals",
+    // When it should serve.
+    "answer-before-call",
+    "never-end",
+    "never-look",
+    "ready-close-socket",
+    "ready-exit",
+    "ready-twice",
+    "ring-idle",
+    // When it should accept.
+    "accept-wrong-call",
+    "corrupt",
+    "die-unaccepted",
+    "die-unaccepted-after-output",
+    "event-unaccepted",
+    "event-unaccepted-and-die",
+    "reply-unaccepted",
+    "stop-unaccepted",
+    // When it should run the call.
+    "a-number-without-sys",
+    "abort-accepted",
+    "chatter-call",
+    "chunk-of-garbage",
+    "chunk-of-nothing",
+    "chunk-too-long",
+    "chunk-when-one",
+    "dirty-pages",
+    "event-host-call-garbage",
+    "event-kind-unknown",
+    "event-last",
+    "event-length-above-max",
+    "event-length-huge",
+    "event-of-another-call",
+    "event-second-first",
+    "event-storm",
+    "exit-accepted",
+    "failure-damaged",
+    "failure-empty",
+    "failure-garbage",
+    "failure-length-above-max",
+    "failure-length-huge",
+    "flood-stderr",
+    "id-huge",
+    "id-newer",
+    "id-older",
+    "interrupted",
+    "kill-accepted",
+    "kind-unknown",
+    "kind-zero",
+    "length-above-max",
+    "length-huge",
+    "lie-when-stopped",
+    "log-garbage",
+    "output-max",
+    "ring-call",
+    "segv-accepted",
+    "skipped",
+    "skipped-with-payload",
+    "stall",
+    "stop-accepted",
+    "sys-accepted",
+    "sys-with-a-number",
+    "value-claims-40",
+    "value-claims-63",
+    "value-empty",
+    "value-not-utf8",
+    "value-status-nine",
+    "value-when-chunk",
+    "value-when-stopped",
+    // Afterwards.
+    "chatter-idle",
+    "reply-and-exit",
+    "rewrite",
+    "ring-after-reply",
+    "worn-out",
+    "worn-out-at-a-call-to-come",
+];
+
+/// As the compiler.
+pub const COMPILER: [&str; 28] = [
+    "close-socket",
+    "code-huge",
+    "damaged",
+    "done-first",
+    "exit",
+    "exit-later",
+    "file-empty",
+    "file-short",
+    "garbage",
+    "garbage-later",
+    "identity-twice",
+    "info-deep",
+    "info-empty",
+    "info-garbage",
+    "info-huge",
+    "info-lies",
+    "init-due-twice",
+    "kill",
+    "kill-later",
+    "lengths-max",
+    "lengths-wrapping",
+    "refuse-failed",
+    "refuse-invalid",
+    "refuse-setup",
+    "retire:worn-out",
+    "stall",
+    "stall-later",
+    "version",
+];
+
+/// As the process that runs an initialisation.
+pub const INIT: [&str; 15] = [
+    "close-socket",
+    "dump-huge",
+    "exit",
+    "exit-later",
+    "garbage",
+    "garbage-later",
+    "kill-later",
+    "loaded-twice",
+    "ready-first",
+    "refuse-artifact",
+    "refuse-dump",
+    "refuse-init",
+    "refuse-setup",
+    "stall",
+    "stall-later",
+];
+
+/// As the fork server.
+pub const FORK_SERVER: [&str; 17] = [
+    "another",
+    "claims:ipc",
+    "end-of-none",
+    "exit",
+    "exit-asked",
+    "file",
+    "forked-first",
+    "garbage",
+    "host",
+    "itself",
+    "long",
+    "never",
+    "not",
+    "nothing",
+    "ready-twice",
+    "refuse",
+    "take-and-stall",
+];
+
+/// Whether `what` is among `lies`, whatever it is done with: what stands behind a colon.
+#[must_use]
+pub fn is_known(what: &str, lies: &[&str]) -> bool {
+    what == HONEST || lies.iter().any(|lie| name_of(lie) == name_of(what))
+}
+
+fn name_of(lie: &str) -> &str {
+    lie.split_once(':').map_or(lie, |(name, _)| name)
+}
