@@ -7,6 +7,7 @@ pub mod alone;
 pub mod application;
 pub mod by_hand;
 pub mod census;
+pub mod escape;
 pub mod guest;
 pub mod lies;
 pub mod orphans;

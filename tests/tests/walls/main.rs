@@ -11,7 +11,7 @@ mod threats;
 
 use std::collections::BTreeSet;
 
-use matrix::{Matrix, Runner, Table};
+use matrix::{Allocator, Matrix, Runner, Table};
 
 const NONE: &str = "none";
 const WORKED: &str = ".";
@@ -116,22 +116,37 @@ fn what_is_admitted_to_a_role_and_no_more_works_behind_its_walls() {
 #[test]
 fn each_wall_alone_holds_what_it_is_said_to_hold() {
     for (table, runner) in all() {
-        let tried = Matrix::tried(table, runner);
-        let expected = Matrix::expected(table, runner);
-        assert!(tried.attacks().eq(expected.attacks()), "other attacks");
-        assert!(tried.walls().eq(expected.walls()), "other walls");
-        let mut wrong = Vec::new();
-        for attack in expected.attacks() {
-            for wall in expected.walls() {
-                let (is, said) = (tried.cell(attack, wall), expected.cell(attack, wall));
-                // Where no wall is said to hold it, a newer kernel's may.
-                if is != said && said != WORKED {
-                    wrong.push(format!("{attack} {wall}: {is}, not {said}"));
-                }
+        holds_what_it_is_said_to_hold(Matrix::tried(table, runner), table, runner);
+    }
+}
+
+/// An application's allocator is its workers', too.
+#[test]
+fn each_wall_holds_the_same_on_other_allocators() {
+    for allocator in [Allocator::Jemalloc, Allocator::Mimalloc] {
+        for (table, runner) in all() {
+            let tried = Matrix::tried_on(allocator, table, runner);
+            holds_what_it_is_said_to_hold(&tried, table, runner);
+        }
+    }
+}
+
+#[track_caller]
+fn holds_what_it_is_said_to_hold(tried: &Matrix, table: Table, runner: Runner) {
+    let expected = Matrix::expected(table, runner);
+    assert!(tried.attacks().eq(expected.attacks()), "other attacks");
+    assert!(tried.walls().eq(expected.walls()), "other walls");
+    let mut wrong = Vec::new();
+    for attack in expected.attacks() {
+        for wall in expected.walls() {
+            let (is, said) = (tried.cell(attack, wall), expected.cell(attack, wall));
+            // Where no wall is said to hold it, a newer kernel's may. Some refuse in another way.
+            if said != WORKED && !said.split('|').any(|said| is == said) {
+                wrong.push(format!("{attack} {wall}: {is}, not {said}"));
             }
         }
-        assert!(wrong.is_empty(), "{runner}:\n{}", wrong.join("\n"));
     }
+    assert!(wrong.is_empty(), "{runner}:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -55,6 +55,24 @@ impl Table {
     }
 }
 
+/// On what allocator the programs run that are attacked from within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Allocator {
+    System,
+    Jemalloc,
+    Mimalloc,
+}
+
+impl Allocator {
+    fn program(self) -> &'static str {
+        match self {
+            Self::System => env!("CARGO_BIN_EXE_escape"),
+            Self::Jemalloc => env!("CARGO_BIN_EXE_escape_with_jemalloc"),
+            Self::Mimalloc => env!("CARGO_BIN_EXE_escape_with_mimalloc"),
+        }
+    }
+}
+
 /// A table.
 #[derive(Debug)]
 pub(crate) struct Matrix {
@@ -67,15 +85,20 @@ impl Matrix {
     pub(crate) fn tried(table: Table, runner: Runner) -> &'static Self {
         static ALL: [[LazyLock<Matrix>; 2]; 2] = [
             [
-                LazyLock::new(|| attack(Table::Walls, Runner::Root)),
-                LazyLock::new(|| attack(Table::Walls, Runner::User)),
+                LazyLock::new(|| attack(Table::Walls, Runner::Root, Allocator::System)),
+                LazyLock::new(|| attack(Table::Walls, Runner::User, Allocator::System)),
             ],
             [
-                LazyLock::new(|| attack(Table::Roles, Runner::Root)),
-                LazyLock::new(|| attack(Table::Roles, Runner::User)),
+                LazyLock::new(|| attack(Table::Roles, Runner::Root, Allocator::System)),
+                LazyLock::new(|| attack(Table::Roles, Runner::User, Allocator::System)),
             ],
         ];
         &ALL[table as usize][runner as usize]
+    }
+
+    /// The same, once more, in a program on this allocator.
+    pub(crate) fn tried_on(allocator: Allocator, table: Table, runner: Runner) -> Self {
+        attack(table, runner, allocator)
     }
 
     /// What must happen.
@@ -117,7 +140,7 @@ impl Matrix {
     }
 }
 
-fn attack(table: Table, runner: Runner) -> Matrix {
+fn attack(table: Table, runner: Runner, allocator: Allocator) -> Matrix {
     let scratch = Scratch::new();
     let (uid, dir) = (runner.uid(), scratch.path());
     let file = scratch.file("file", "for everybody");
@@ -132,7 +155,7 @@ fn attack(table: Table, runner: Runner) -> Matrix {
     let program = scratch.join("setuid-test");
     fs::copy("/usr/bin/test", &program).unwrap();
     allow(&program, 0o4755);
-    let output = Command::new(env!("CARGO_BIN_EXE_escape"))
+    let output = Command::new(allocator.program())
         .arg(table.name())
         .arg(dir)
         .env("STOCKADE_ESCAPE_SECRET", "of the host")

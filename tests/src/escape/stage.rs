@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use stockade_wire::slot::{Geometry, HostSlot};
 use stockade_wire::sys::memfd;
 
-use crate::call;
+use crate::escape::call;
 
 /// The variable that holds what nobody is to learn.
 pub(crate) const SECRET: &str = "STOCKADE_ESCAPE_SECRET";

@@ -1,8 +1,8 @@
 //! Parts of the kernel that no guest needs and many an exploit began with.
 
 use super::{Attack, Field, attack};
-use crate::call::{address, call, signed, text};
-use crate::outcome::Attempt;
+use crate::escape::call::{address, call, signed, text};
+use crate::escape::outcome::Attempt;
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("io-uring", io_uring),
@@ -77,7 +77,7 @@ fn mount(field: &Field<'_>) -> Attempt {
     unshare(libc::CLONE_NEWNS).or_else(|_| unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS))?;
     let private = (libc::MS_REC | libc::MS_PRIVATE) as usize;
     call(libc::SYS_mount, [0, text(c"/"), 0, private, 0])?;
-    let dir = crate::call::c_string(field.stage.dir.to_str().unwrap_or_default());
+    let dir = crate::escape::call::c_string(field.stage.dir.to_str().unwrap_or_default());
     call(
         libc::SYS_mount,
         [text(c"none"), text(&dir), text(c"tmpfs"), 0, 0],

@@ -14,11 +14,11 @@ use stockade_wire::sys::packet;
 use stockade_worker::proof::granted::Granted;
 use stockade_worker::proof::{self, Wall, forks, later};
 
-use crate::attacks::{Attack, Field};
-use crate::call;
-use crate::column::Column;
-use crate::outcome::{self, Errno, NOT_SEALED, Outcome};
-use crate::stage::{Stage, Targets};
+use crate::escape::attacks::{Attack, Field};
+use crate::escape::call;
+use crate::escape::column::Column;
+use crate::escape::outcome::{self, Errno, NOT_SEALED, Outcome};
+use crate::escape::stage::{Stage, Targets};
 
 /// An attacker that needs longer than this waits for something that never comes.
 const ATTACK_SECONDS_MAX: u32 = 20;

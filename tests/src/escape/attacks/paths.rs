@@ -4,8 +4,8 @@
 use std::ffi::{CStr, CString, c_long};
 
 use super::{Attack, Field, attack};
-use crate::call::{address, c_string, call, signed, text};
-use crate::outcome::{Attempt, Errno};
+use crate::escape::call::{address, c_string, call, signed, text};
+use crate::escape::outcome::{Attempt, Errno};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("open-outside", |f| open_in(f, "outside/file", READ)),

@@ -3,9 +3,9 @@
 use std::ffi::c_long;
 
 use super::{Attack, Field, attack};
-use crate::call::{address, call, signed};
-use crate::outcome::{Attempt, Errno, NOTHING_THERE};
-use crate::stage::MARK;
+use crate::escape::call::{address, call, signed};
+use crate::escape::outcome::{Attempt, Errno, NOTHING_THERE};
+use crate::escape::stage::MARK;
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("signal-host", |f| signal(signed(f.stage.host))),

@@ -26,7 +26,12 @@ use stage::Stage;
 /// The one attack that is made by doing nothing.
 const OUTLIVE_HOST: &str = "outlive-host";
 
-fn main() -> ExitCode {
+/// Runs the program.
+///
+/// # Panics
+/// When the stage cannot be set up.
+#[must_use]
+pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {

@@ -3,8 +3,8 @@
 use std::ffi::CStr;
 
 use super::{Attack, Field, attack};
-use crate::call::{address, c_string, call, signed, text};
-use crate::outcome::{Attempt, Errno, NOTHING_THERE};
+use crate::escape::call::{address, c_string, call, signed, text};
+use crate::escape::outcome::{Attempt, Errno, NOTHING_THERE};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("fork", fork),

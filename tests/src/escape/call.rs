@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString, c_long};
 
-use crate::outcome::Errno;
+use crate::escape::outcome::Errno;
 
 /// Makes a system call.
 ///

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "it runs code that it has written itself")]
 
 use super::{Attack, Field, attack};
-use crate::call::{address, call, signed, text};
-use crate::outcome::{Attempt, Errno, NOTHING_THERE};
+use crate::escape::call::{address, call, signed, text};
+use crate::escape::outcome::{Attempt, Errno, NOTHING_THERE};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("executable-page", executable_page),

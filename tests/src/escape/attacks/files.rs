@@ -4,9 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use super::{Attack, Field, attack};
-use crate::call::{address, call};
-use crate::outcome::{Attempt, NOTHING_THERE};
-use crate::stage::{MARK, SECRET};
+use crate::escape::call::{address, call};
+use crate::escape::outcome::{Attempt, NOTHING_THERE};
+use crate::escape::stage::{MARK, SECRET};
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("read-file", read_file),

@@ -4,9 +4,9 @@ use std::fs::OpenOptions;
 use std::os::fd::RawFd;
 
 use super::{Attack, Field, attack};
-use crate::call::{address, call};
-use crate::outcome::{Attempt, Errno};
-use crate::stage::SHARED_BYTES;
+use crate::escape::call::{address, call};
+use crate::escape::outcome::{Attempt, Errno};
+use crate::escape::stage::SHARED_BYTES;
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("write-request", |f| write(f.targets.request)),

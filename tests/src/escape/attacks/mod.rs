@@ -9,8 +9,8 @@ mod processes;
 mod programs;
 mod shared;
 
-use crate::outcome::Attempt;
-use crate::stage::{Stage, Targets};
+use crate::escape::outcome::Attempt;
+use crate::escape::stage::{Stage, Targets};
 
 /// What an attacker finds around it.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,8 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use super::{Attack, Field, attack};
-use crate::call::{address, call};
-use crate::outcome::Attempt;
+use crate::escape::call::{address, call};
+use crate::escape::outcome::Attempt;
 
 pub(super) const ATTACKS: &[Attack] = &[
     attack("connect-tcp", |f| {
