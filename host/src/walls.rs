@@ -9,11 +9,14 @@ mod namespaces;
 pub(crate) use namespaces::ShownNamespaces;
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::SecureComputingMode;
 use stockade_wire::message::FILES_END;
 use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::sys::landlock;
@@ -213,8 +216,10 @@ impl fmt::Display for Wall {
 }
 
 impl Walls {
-    /// Looks at a worker that says that it is ready, and which namespaces it has made or entered; `shown` is what the
-    /// kernel has shown of those.
+    /// Looks at a worker that has put up all its walls, and says which namespaces it has made or entered; `shown` is what
+    /// the kernel has shown of those. What `known` walls of the same host's others do not have is not looked for, unless
+    /// it is required: it is no wall of that host's anyway.
+    #[expect(clippy::too_many_arguments, reason = "each is another's business")]
     pub(crate) fn of(
         pid: u32,
         program: &Path,
@@ -223,21 +228,27 @@ impl Walls {
         named: &[Wall],
         said: &Namespaces,
         shown: &ShownNamespaces,
+        known: Option<&Self>,
     ) -> Self {
         let kernel = Kernel::about(pid);
         let mut lie = None;
-        let report = |wall: Wall| WallReport {
-            wall,
-            required: wall.is_required(hardening, granted, named),
-            state: match wall.namespace() {
-                None => kernel.state(wall, hardening, granted),
-                Some(namespace) => {
+        let report = |wall: Wall| {
+            let required = wall.is_required(hardening, granted, named);
+            let state = match (wall.namespace(), known.and_then(|known| known.state(wall))) {
+                (None, Some(missing @ WallState::Missing { .. })) if !required => missing.clone(),
+                (None, _) => kernel.state(wall, hardening, granted),
+                (Some(namespace), _) => {
                     let shown = shown.shown(namespace);
                     let outcome = said.of(namespace);
                     lie = lie.take().or(namespaces::lie(wall, outcome, shown));
                     namespaces::state(namespace, outcome, shown, hardening)
                 }
-            },
+            };
+            WallReport {
+                wall,
+                required,
+                state,
+            }
         };
         let mut walls: Vec<_> = Wall::ALL.into_iter().map(report).collect();
         walls.sort_by_key(|wall| !wall.required);
@@ -339,27 +350,36 @@ impl Walls {
     }
 }
 
-/// What the kernel shows about a process, read once.
+/// What the kernel shows about a process, read once: this takes a good part of its start.
 struct Kernel {
     pid: u32,
+    /// `/proc/PID`.
+    directory: Option<OwnedFd>,
     status: String,
     limits: String,
-    own_status: String,
     /// Whom its files in /proc belong to: not its user, when nobody may look into it.
     shown_owner: Option<u32>,
 }
 
 impl Kernel {
     fn about(pid: u32) -> Self {
-        let read = |path: String| read(path).unwrap_or_default();
+        let directory = rustix::fs::open(
+            format!("/proc/{pid}"),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let directory = directory.ok();
+        let open = |name| open_in(directory.as_ref()?, name, OFlags::RDONLY).ok();
+        let status = open("status");
         Self {
             pid,
-            status: read(format!("/proc/{pid}/status")),
-            limits: read(format!("/proc/{pid}/limits")),
-            own_status: read("/proc/self/status".into()),
-            shown_owner: fs::metadata(format!("/proc/{pid}/status"))
-                .ok()
-                .map(|m| m.uid()),
+            limits: open("limits").and_then(text).unwrap_or_default(),
+            shown_owner: status
+                .as_ref()
+                .and_then(|status| status.metadata().ok())
+                .map(|shown| shown.uid()),
+            status: status.and_then(text).unwrap_or_default(),
+            directory,
         }
     }
 
@@ -420,7 +440,19 @@ impl Kernel {
                 self.numbers("Threads:") == [1],
                 "the kernel shows more",
             ),
-            Wall::Descriptors => descriptors::state(self.pid, granted, hardening),
+            Wall::Descriptors => {
+                let found = self.directory.as_ref().map(|directory| {
+                    let fds = open_in(directory, "fd", OFlags::RDONLY | OFlags::DIRECTORY);
+                    descriptors::first_foreign(fds?.into(), granted)
+                });
+                match found {
+                    Some(Ok(None)) => WallState::Verified,
+                    Some(Ok(Some(link))) => missing(&format!(
+                        "it has a descriptor that is none of a worker's: {link}"
+                    )),
+                    Some(Err(_)) | None => claimed(hardening),
+                }
+            }
             Wall::Environment | Wall::DeathString | Wall::ResetProof => claimed(hardening),
             Wall::Landlock => match landlock::abi() {
                 Some(_) => claimed(hardening),
@@ -432,9 +464,9 @@ impl Kernel {
                 missing("it runs as the user who owns the directories that guests may write")
             }
             Wall::OwnUser => {
-                let ours = numbers(&self.own_status, "Uid:").first().copied();
+                let ours = u64::from(rustix::process::getuid().as_raw());
                 is(
-                    uid.is_some() && uid != ours,
+                    uid.is_some_and(|uid| uid != ours),
                     "it runs as the host's user: hosts that are started as root give workers one of their own",
                 )
             }
@@ -458,11 +490,15 @@ impl Kernel {
 
     /// The application may live under a filter already, which its children inherit.
     fn has_a_filter_of_its_own(&self) -> bool {
+        if rustix::thread::secure_computing_mode() == Ok(SecureComputingMode::Disabled) {
+            return true;
+        }
+        let ours = read("/proc/self/status".into()).unwrap_or_default();
         let count = |status| numbers(status, "Seccomp_filters:").first().copied();
-        match (count(&self.status), count(&self.own_status)) {
+        match (count(&self.status), count(&ours)) {
             (Some(theirs), Some(ours)) => theirs > ours,
             // Kernels before 5.10 do not count them.
-            _ => numbers(&self.own_status, "Seccomp:") == [0],
+            _ => numbers(&ours, "Seccomp:") == [0],
         }
     }
 
@@ -489,9 +525,20 @@ impl Kernel {
 
 /// A file of /proc, in one piece: it has no length, and would be read in small ones.
 fn read(path: String) -> io::Result<String> {
+    let file = File::open(path)?;
+    text(file).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// What such a file says.
+fn text(mut file: File) -> Option<String> {
     let mut text = String::with_capacity(8 << 10);
-    File::open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    file.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn open_in(directory: &OwnedFd, name: &str, how: OFlags) -> io::Result<File> {
+    let opened = rustix::fs::openat(directory, name, how | OFlags::CLOEXEC, Mode::empty());
+    Ok(opened?.into())
 }
 
 fn numbers(status: &str, name: &str) -> Vec<u64> {
@@ -528,6 +575,7 @@ mod tests {
             &[],
             &Namespaces::default(),
             &ShownNamespaces::default(),
+            None,
         );
         assert_eq!(walls.walls.len(), Wall::ALL.len());
         for wall in [
@@ -549,6 +597,7 @@ mod tests {
             &[],
             &Namespaces::default(),
             &ShownNamespaces::default(),
+            None,
         );
         assert_eq!(insecure.breach(), None);
     }
@@ -564,6 +613,7 @@ mod tests {
             &[],
             &Namespaces::default(),
             &ShownNamespaces::default(),
+            None,
         );
         assert!(
             walls

@@ -458,18 +458,22 @@ impl Pool {
         worker: &Worker,
         namespaces: &Namespaces,
         shown: &ShownNamespaces,
-    ) -> Result<(), String> {
-        let walls = self.walls_of(worker.pid(), namespaces, shown);
-        match walls.breach() {
-            Some(breach) => Err(breach),
-            None => {
-                let mut known = self.walls.lock().unwrap_or_else(PoisonError::into_inner);
-                match &mut *known {
-                    Some(known) => known.weaken(&walls),
-                    none => *none = Some(walls),
-                }
-                Ok(())
-            }
+    ) -> Result<Walls, String> {
+        let known = self.known_walls();
+        let walls = self.walls_of(worker.pid(), namespaces, shown, known.as_ref());
+        drop(known);
+        walls.breach().map_or(Ok(walls), Err)
+    }
+
+    fn known_walls(&self) -> MutexGuard<'_, Option<Walls>> {
+        self.walls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker with these walls is ready.
+    pub(crate) fn note_walls(&self, walls: Walls) {
+        match &mut *self.known_walls() {
+            Some(known) => known.weaken(&walls),
+            none => *none = Some(walls),
         }
     }
 
@@ -495,14 +499,10 @@ impl Pool {
     }
 
     pub(crate) fn walls(&self) -> Walls {
-        let known = self
-            .walls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = self.known_walls().clone();
         // A host has had a worker that was ready, or it would not have been built.
         let walls = known.unwrap_or_else(|| {
-            self.walls_of(0, &Namespaces::default(), &ShownNamespaces::default())
+            self.walls_of(0, &Namespaces::default(), &ShownNamespaces::default(), None)
         });
         match self.trials.get() {
             Some(trials) => walls.with(trials, &self.recipe.directories, self.forks()),
@@ -510,7 +510,13 @@ impl Pool {
         }
     }
 
-    fn walls_of(&self, pid: u32, namespaces: &Namespaces, shown: &ShownNamespaces) -> Walls {
+    fn walls_of(
+        &self,
+        pid: u32,
+        namespaces: &Namespaces,
+        shown: &ShownNamespaces,
+        known: Option<&Walls>,
+    ) -> Walls {
         Walls::of(
             pid,
             self.recipe.program.path(),
@@ -519,6 +525,7 @@ impl Pool {
             &self.config.required,
             namespaces,
             shown,
+            known,
         )
     }
 

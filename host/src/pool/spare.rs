@@ -67,7 +67,7 @@ impl Pool {
     }
 
     /// Whether a spare is to be made; it counts as ordered then.
-    pub(crate) fn orders_spare(&self) -> bool {
+    fn orders_spare(&self) -> bool {
         let mut state = self.lock();
         let wanted = self.forks()
             && !state.closed
@@ -122,11 +122,7 @@ impl Pool {
         let Some(worker) = may_start.then(|| state.spare.take_ready()).flatten() else {
             return Err(state);
         };
-        let later = Waker::from(Arc::new(Refill(Weak::clone(&self.myself))));
-        state.refill = Some(
-            self.supervisor
-                .wake_at(Instant::now() + REFILL_AFTER, later),
-        );
+        self.refill_soon(&mut state);
         // If it died just now, the pool is told as of any other that had no call.
         state.alive.push(Arc::clone(&worker));
         self.ends.count_start();
@@ -135,7 +131,17 @@ impl Pool {
         Ok(worker)
     }
 
-    /// A call has taken the spare: another one is made.
+    /// A worker has come, and no spare is left or on its way.
+    pub(crate) fn refill_later(&self) {
+        self.refill_soon(&mut self.lock());
+    }
+
+    fn refill_soon(&self, state: &mut State) {
+        let soon = Instant::now() + REFILL_AFTER;
+        let refill = Waker::from(Arc::new(Refill(Weak::clone(&self.myself))));
+        state.refill = Some(self.supervisor.wake_at(soon, refill));
+    }
+
     fn refill_spare(&self) {
         if self.orders_spare() {
             self.supervisor.spawn_worker(&self.myself, StartFor::Spare);
@@ -213,8 +219,8 @@ impl State {
     }
 }
 
-/// When the next spare is made: the call that took the last one is over by then, if it is short. Until then both would
-/// want the same CPUs.
+/// When the next spare is made: the call that has the worker which came last is over by then, if it is short. Until then
+/// all of them would want the same CPUs.
 const REFILL_AFTER: Duration = Duration::from_millis(2);
 
 /// Makes the next spare.

@@ -196,9 +196,7 @@ impl Loop {
             }
             if nursery.current.is_none() {
                 if nursery.orders.is_empty() && std::mem::take(&mut nursery.lacks_spare) {
-                    nursery
-                        .orders
-                        .extend(pool.orders_spare().then_some(StartFor::Spare));
+                    pool.refill_later();
                 }
                 let Some(why) = nursery.orders.pop_front() else {
                     return;

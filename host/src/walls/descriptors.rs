@@ -1,12 +1,10 @@
 //! Which descriptors a worker has, as far as the kernel shows them to this process: to root, as a rule.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
-use super::{WallState, claimed, missing};
-use crate::limits::Hardening;
+use rustix::fs::{AtFlags, Dir};
+
 use crate::wasi::Directories;
 
 /// The first that a program could have left to another one: those below are made for the worker.
@@ -20,6 +18,7 @@ const ITS_OWN: [(&str, usize); 6] = [
     ("/memfd:stockade-", 2),
     // A forked one's string to its host.
     ("socket:[", 1),
+    // Its page map.
     ("/proc/", 1),
     // An empty root directory.
     ("/", 1),
@@ -27,26 +26,18 @@ const ITS_OWN: [(&str, usize); 6] = [
     ("/dev/null", usize::MAX),
 ];
 
-/// How it is known that a worker which is ready has no descriptor of the application's.
-pub(super) fn state(pid: u32, granted: &Directories, hardening: Hardening) -> WallState {
-    match first_foreign(Path::new(&format!("/proc/{pid}/fd")), granted) {
-        Ok(None) => WallState::Verified,
-        Ok(Some(link)) => missing(&format!(
-            "it has a descriptor that is none of a worker's: {link}"
-        )),
-        Err(_) => claimed(hardening),
-    }
-}
-
-fn first_foreign(fds: &Path, granted: &Directories) -> io::Result<Option<String>> {
+/// The first of the descriptors listed in `fds`, of a worker that is ready, that is none of its own.
+pub(super) fn first_foreign(fds: OwnedFd, granted: &Directories) -> io::Result<Option<String>> {
     let mut counts = [0; ITS_OWN.len()];
-    for entry in fs::read_dir(fds)? {
+    let listed = Dir::read_from(&fds)?;
+    for entry in listed {
         let entry = entry?;
-        let number = entry.file_name().to_string_lossy().parse();
-        if number.is_ok_and(|number: u32| number < FIRST) {
+        let name = entry.file_name();
+        let number = name.to_str().ok().and_then(|name| name.parse().ok());
+        if number.is_none_or(|number: u32| number < FIRST) {
             continue;
         }
-        let link = fs::read_link(entry.path())?;
+        let link = rustix::fs::readlinkat(&fds, name, Vec::new())?;
         let link = link.to_string_lossy();
         let kind = ITS_OWN.iter().position(|(kind, _)| match *kind {
             "/proc/" => link.starts_with(kind) && link.ends_with("/pagemap"),
@@ -59,8 +50,8 @@ fn first_foreign(fds: &Path, granted: &Directories) -> io::Result<Option<String>
                 continue;
             }
         }
-        let file = fs::metadata(entry.path())?;
-        if !granted.contain(file.dev(), file.ino()) {
+        let file = rustix::fs::statat(&fds, name, AtFlags::empty())?;
+        if !granted.contain(file.st_dev, file.st_ino) {
             return Ok(Some(link.escape_debug().to_string()));
         }
     }
@@ -69,15 +60,17 @@ fn first_foreign(fds: &Path, granted: &Directories) -> io::Result<Option<String>
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
     fn a_file_is_none_of_a_workers_own() {
-        let file = fs::File::open("/proc/self/status").unwrap();
-        let found = first_foreign(Path::new("/proc/self/fd"), &Directories::default());
+        let file = File::open("/proc/self/status").unwrap();
+        let fds = File::open("/proc/self/fd").unwrap();
+        let found = first_foreign(fds.into(), &Directories::default());
         // Of several it names one.
         assert!(found.unwrap().is_some());
         drop(file);
-        assert!(first_foreign(Path::new("/proc/self/no"), &Directories::default()).is_err());
     }
 }

@@ -316,11 +316,14 @@ pub enum WorkerMessage {
     /// Namespaces that it has made, for later workers to enter; their descriptors come with it. At most once, first, and
     /// before it looks at its artifact.
     Handed(Handed),
-    /// The artifact is loaded; the module's own start code runs next. The last word of a process that has not run
-    /// any of the module's code.
-    ///
-    /// With it, which namespaces it has.
-    Loaded(Namespaces),
+    /// The artifact is loaded and all walls stand; the module's own start code runs next. The last word of a process
+    /// that has not run any of the module's code.
+    Loaded {
+        /// Which namespaces it has.
+        namespaces: Namespaces,
+        /// Where it runs, for a moment at least.
+        cpu: Option<usize>,
+    },
     /// Ready for calls.
     Ready,
     /// It cannot serve.

@@ -10,13 +10,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
-use stockade_wire::message::{self, Seal, WorkerMessage, WorkerSetup};
+use stockade_wire::message::{self, Seal, WorkerSetup};
 use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::role::Assignment;
 use stockade_wire::slot::WorkerSlot;
@@ -49,6 +49,7 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
         process::receive_setup::<WorkerSetup, 2>().map_err(setup)?;
     let runtime = serve::runtime(&told)?;
     let deaths = signals::deaths_of_children().map_err(setup)?;
+    let pagemap = seal::pagemap_fd();
     let sealing = match told.seal {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
@@ -73,6 +74,7 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
         told,
         program,
         namespaces: namespaces.unwrap_or_default(),
+        pagemap,
         deaths: Some(deaths),
         life: Some(life),
         children: HashMap::new(),
@@ -84,6 +86,8 @@ struct Server {
     program: &'static Program<&'static Site>,
     /// What its workers find themselves in.
     namespaces: Namespaces,
+    /// Wasmtime's own descriptor of its page map, and of that of each worker.
+    pagemap: Option<RawFd>,
     /// Readable when a child has died. None in a child.
     deaths: Option<OwnedFd>,
     /// Readable when there is nothing left to do: the host has let go, or the pid namespace has ended. None in a
@@ -185,10 +189,11 @@ impl Server {
             Seal::None => death_string::die_with(string.as_fd()).map_err(setup)?,
             Seal::Required | Seal::Strict => {
                 let landlock = Landlock::of(self.told.seal);
-                seal::seal_forked(string.as_fd(), ring, landlock).map_err(setup)?;
+                let pagemap = self.pagemap;
+                seal::seal_forked(string.as_fd(), ring, pagemap, landlock).map_err(setup)?;
             }
         }
-        process::tell(&WorkerMessage::Loaded(self.namespaces));
+        process::tell_loaded(self.namespaces);
         Worker::new(self.program, site, &self.told)
     }
 

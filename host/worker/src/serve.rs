@@ -163,13 +163,13 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     // runs nothing but that module and has given up all but the seal's last step.
     let program = unsafe { load(&runtime, artifact, &told.wasi, files) }?;
     let namespaces = sealing.as_ref().map(Sealing::namespaces);
-    process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     match sealing {
         Some(sealing) => sealing.finish().map_err(setup)?,
         // A limit of the guest's, not a wall of the process's.
         None => seal::limit_files(told.wasi.file_bytes_max).map_err(setup)?,
     }
-
+    // All walls stand: the host looks at them while the first instance is made.
+    process::tell_loaded(namespaces.unwrap_or_default());
     Worker::new(program, Site::new(slot), &told)
 }
 

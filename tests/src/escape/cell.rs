@@ -307,14 +307,16 @@ fn become_attacker(
                 _ => granted.seal_worker(host, eventfd.as_fd())?,
             }
         }
-        Column::ForkServer => forks::seal_server(host)?,
+        Column::ForkServer => {
+            forks::seal_server(host)?;
+        }
         Column::Forked => {
             let [string]: &'static [OwnedFd] = more.leak() else {
                 return Err("there is no string".to_owned());
             };
-            forks::seal_server(host)?;
+            let server = forks::seal_server(host)?;
             targets.server = Some(fork_and_relay());
-            forks::seal_forked(string.as_fd(), eventfd.as_fd())?;
+            server.seal_forked(string.as_fd(), eventfd.as_fd())?;
         }
     }
     Ok(targets)

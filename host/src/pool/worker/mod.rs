@@ -49,6 +49,7 @@ use crate::limiter::Permit;
 use crate::process::{HandedNamespaces, Process};
 use crate::spin::{self, Running};
 use crate::stats::{WorkerState, WorkerStats};
+use crate::walls::Walls;
 
 /// A worker that has not accepted its call by then does not run: it is stopped, or starved.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(1);
@@ -105,6 +106,8 @@ struct Record {
     startup: Startup,
     /// What it handed over, until it is ready.
     handed: Option<HandedNamespaces>,
+    /// Its walls as they were seen, until it is ready.
+    walls: Option<Walls>,
     accept_within: Duration,
     call: Option<Call>,
     term: life::Term,
@@ -221,6 +224,7 @@ impl Worker {
                 machine: Machine::new(style),
                 startup: Startup::Silent { until },
                 handed: None,
+                walls: None,
                 accept_within: ACCEPT_WITHIN,
                 call: None,
                 term: life::Term::new(now, pool.config.retire),

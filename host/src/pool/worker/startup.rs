@@ -8,7 +8,7 @@ use std::time::Instant;
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal};
 use stockade_wire::namespaces::{Handed, Namespaces};
 use stockade_wire::slot::Disbelief;
-use stockade_wire::sys::packet;
+use stockade_wire::sys::{packet, placement};
 
 use super::{ACCEPT_WITHIN, LastWord, Record, START_CODE_SLACK, Worker};
 use crate::Error;
@@ -23,12 +23,7 @@ pub(super) enum Startup {
     /// Started, not heard of.
     Silent { until: Instant },
     /// Running the module's own start code.
-    Loaded {
-        until: Instant,
-        since: Instant,
-        namespaces: Namespaces,
-        shown: ShownNamespaces,
-    },
+    Loaded { until: Instant, since: Instant },
     /// Serving.
     Ready,
     /// It will never serve, and the pool has been told.
@@ -53,6 +48,14 @@ impl Record {
     /// Once, before it has loaded its artifact.
     fn may_hand_over(&self) -> bool {
         matches!(self.startup, Startup::Silent { .. }) && self.handed.is_none()
+    }
+}
+
+/// Leaves this CPU to a worker that was here. The kernel runs whoever is woken where its waker was, and stops that for
+/// it, though another CPU may be idle: in a virtual machine it takes a halted CPU for one that is gone.
+fn make_way(cpu: Option<usize>) {
+    if cpu.is_some() && cpu == placement::current() {
+        let _ = placement::leave_current();
     }
 }
 
@@ -104,8 +107,9 @@ impl Worker {
                 record.handed = Some(HandedNamespaces::new(said, fds));
                 return true;
             }
-            (Ok(WorkerMessage::Loaded(namespaces)), Startup::Silent { .. }) => {
+            (Ok(WorkerMessage::Loaded { namespaces, cpu }), Startup::Silent { .. }) => 'refused: {
                 let since = Instant::now();
+                make_way(cpu);
                 let handed = record.handed.take().unwrap_or_default();
                 let given = self.given.as_deref();
                 let seen = self
@@ -113,26 +117,24 @@ impl Worker {
                     .seen_of_server()
                     .unwrap_or_else(|| SeenNamespaces::of_worker(&namespaces, &handed, given));
                 record.handed = handed.is_made_by(&namespaces).then_some(handed);
-                record.startup = Startup::Loaded {
-                    until,
-                    since,
-                    namespaces,
-                    // Now, while the worker goes on: it is not ready yet.
-                    shown: ShownNamespaces::of(self.pid(), &seen, given),
-                };
+                let shown = ShownNamespaces::of(self.pid(), &seen, given);
+                // Now, while the worker makes its first instance: what stands by now it cannot take down.
+                if let Err(breach) = self.inspect(&mut record, &namespaces, &shown) {
+                    break 'refused breach;
+                }
+                record.startup = Startup::Loaded { until, since };
                 return true;
             }
             (Ok(WorkerMessage::Ready), startup) => 'refused: {
-                let (namespaces, shown) = match startup {
-                    Startup::Loaded {
-                        namespaces, shown, ..
-                    } => (namespaces, shown),
-                    _ => Default::default(),
-                };
-                if let Some(pool) = self.pool.upgrade()
-                    && let Err(breach) = pool.inspect_walls(self, &namespaces, &shown)
+                // One that says no more than that has no namespaces.
+                if record.walls.is_none()
+                    && let Err(breach) =
+                        self.inspect(&mut record, &Default::default(), &Default::default())
                 {
-                    break 'refused self.cannot_start(breach);
+                    break 'refused breach;
+                }
+                if let (Some(walls), Some(pool)) = (record.walls.take(), self.pool.upgrade()) {
+                    pool.note_walls(walls);
                 }
                 if let Startup::Loaded { since, .. } = startup {
                     // Not before all its walls were seen to stand.
@@ -164,13 +166,27 @@ impl Worker {
                 WorkerRefusal::Dump => self.cannot_start("it spoke out of turn"),
                 WorkerRefusal::Setup => StartError::Error(Error::Spawn { reason }),
             },
-            (Ok(WorkerMessage::Handed(_) | WorkerMessage::Loaded(_)), _) => {
+            (Ok(WorkerMessage::Handed(_) | WorkerMessage::Loaded { .. }), _) => {
                 self.cannot_start("it spoke out of turn")
             }
             (Err(malformed), _) => self.cannot_start(malformed),
         };
         self.fail_startup(record, error);
         false
+    }
+
+    /// Looks whether all walls stand that must.
+    fn inspect(
+        &self,
+        record: &mut Record,
+        namespaces: &Namespaces,
+        shown: &ShownNamespaces,
+    ) -> Result<(), StartError> {
+        if let Some(pool) = self.pool.upgrade() {
+            let walls = pool.inspect_walls(self, namespaces, shown);
+            record.walls = Some(walls.map_err(|breach| self.cannot_start(breach))?);
+        }
+        Ok(())
     }
 
     fn fail_startup(self: &Arc<Self>, mut record: MutexGuard<'_, Record>, error: StartError) {

@@ -251,7 +251,7 @@ pub(super) fn compiler(artifact: RawFd) -> Vec<Rule> {
 }
 
 /// Wasmtime's own descriptor of this process's page map.
-pub(super) fn pagemap_fd() -> Option<RawFd> {
+pub(crate) fn pagemap_fd() -> Option<RawFd> {
     // In a pid namespace /proc may know this process by another number.
     let own = Path::new("/proc").join(fs::read_link("/proc/self").ok()?);
     let own = own.join("pagemap");

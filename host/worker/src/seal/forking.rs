@@ -116,15 +116,15 @@ pub(crate) fn seal_pid_one(landlock: Landlock) -> Result<(), Breach> {
 
 /// Gives up, in a worker that was just forked from a sealed server, all that a spawned one has given up when its
 /// guest runs, and ties it to its host: the kernel's death signal would name the server.
+///
+/// Its page map has the number that its server's had: Wasmtime puts it there when it is forked.
 pub(crate) fn seal_forked(
     string: BorrowedFd<'_>,
     eventfd: RawFd,
+    pagemap: Option<RawFd>,
     landlock: Landlock,
 ) -> Result<(), Breach> {
-    let fds = Fds {
-        eventfd,
-        pagemap: filter::pagemap_fd(),
-    };
+    let fds = Fds { eventfd, pagemap };
     let filter = filter::compile(&filter::worker(fds, false)).or_breach("system call filter")?;
     leave_dumpable().or_breach("not dumpable")?;
     limits::apply(&limits::forked()).or_breach("resource limits")?;

@@ -73,7 +73,7 @@ pub(crate) fn tell_bytes(bytes: &[u8]) {
 
 /// That its artifact is loaded, in no namespace of its own.
 pub(crate) fn loaded() -> WorkerMessage {
-    WorkerMessage::Loaded(Namespaces::default())
+    loaded_with(Namespaces::default())
 }
 
 /// The same, in a namespace. Nobody can look into this process any more, so that the kernel does not say the contrary by
@@ -82,7 +82,14 @@ pub(crate) fn loaded_in(namespace: Namespace, how: Outcome) -> WorkerMessage {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).expect("prctl");
     let mut namespaces = Namespaces::default();
     namespaces.note(namespace, how);
-    WorkerMessage::Loaded(namespaces)
+    loaded_with(namespaces)
+}
+
+fn loaded_with(namespaces: Namespaces) -> WorkerMessage {
+    WorkerMessage::Loaded {
+        namespaces,
+        cpu: None,
+    }
 }
 
 /// By its name in `/proc/PID/ns`.

@@ -38,6 +38,9 @@ pub(in crate::seal) fn loading() -> Vec<Rule> {
         (libc::SYS_ftruncate, "the image of a memory"),
         (libc::SYS_pwrite64, "the image of a memory"),
         (libc::SYS_statx, "the length of the artifact"),
+        (libc::SYS_getdents64, "process 1 keeps no descriptor"),
+        (libc::SYS_newfstatat, "what it keeps none of is a directory"),
+        (libc::SYS_fstat, "as `newfstatat`"),
     ] {
         rules.push(rule(call, &[], why));
     }
@@ -123,16 +126,12 @@ pub(in crate::seal) fn serving() -> Vec<Rule> {
         ),
         rule(libc::SYS_pidfd_open, &[], "what the host gets of a worker"),
         rule(libc::SYS_wait4, &[], "how a worker ended"),
-        rule(libc::SYS_read, &[], "deaths; /proc"),
+        rule(libc::SYS_read, &[], "deaths"),
         rule(
             libc::SYS_openat,
             &[Bits(2, WRITING, 0)],
-            "a worker opens its own page map, and looks which descriptor that is",
+            "a worker opens its own page map",
         ),
-        rule(libc::SYS_getdents64, &[], "which descriptor that is"),
-        rule(libc::SYS_readlinkat, &[], "which descriptor that is"),
-        rule(libc::SYS_newfstatat, &[], "reading /proc"),
-        rule(libc::SYS_fstat, &[], "reading /proc"),
         rule(libc::SYS_close, &[], "what was another worker's"),
         rule(
             libc::SYS_dup3,
@@ -198,7 +197,6 @@ pub(in crate::seal) fn serving() -> Vec<Rule> {
     rules.extend([
         rule(libc::SYS_poll, &[], "waiting for orders and deaths"),
         rule(libc::SYS_dup2, &[], "as `dup3`"),
-        rule(libc::SYS_readlink, &[], "as `readlinkat`"),
         rule(libc::SYS_fork, &[], "a worker, where the C library is musl"),
     ]);
     rules

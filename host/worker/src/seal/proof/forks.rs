@@ -1,11 +1,11 @@
 //! The walls of a fork server, and of a worker that it forks.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use stockade_wire::role::{Assignment, Role};
 
-use super::super::{ForkServer, Landlock};
+use super::super::{ForkServer, Landlock, pagemap_fd, seal_forked};
 use super::{LIMITS, ready_to_run};
 use crate::signals;
 
@@ -13,12 +13,19 @@ use crate::signals;
 const SLOT_BYTES: u64 = 128 << 20;
 const WORKERS: u64 = 2;
 
+/// A sealed fork server, which the calling process is, or was when it forked this one.
+#[derive(Debug)]
+pub struct Server {
+    pagemap: Option<RawFd>,
+}
+
 /// After [`super::begin`]: gives up what a fork server gives up, in its order, up to the moment in which it takes orders.
 ///
 /// # Errors
 /// When a wall cannot be built.
-pub fn seal_server(host: u32) -> Result<(), String> {
+pub fn seal_server(host: u32) -> Result<Server, String> {
     ready_to_run()?;
+    let pagemap = pagemap_fd();
     let deaths = signals::deaths_of_children().map_err(|error| error.to_string())?;
     // A server keeps it.
     std::mem::forget(deaths);
@@ -42,15 +49,27 @@ pub fn seal_server(host: u32) -> Result<(), String> {
         })
         // A server keeps it, too.
         .map(std::mem::forget)
-        .map_err(|breach| breach.to_string())
+        .map_err(|breach| breach.to_string())?;
+    Ok(Server { pagemap })
 }
 
-/// In a fork of a process that [`seal_server`] has sealed: gives up the rest, as a worker does.
-///
-/// # Errors
-/// When a wall cannot be built.
-pub fn seal_forked(string: BorrowedFd<'_>, eventfd: BorrowedFd<'_>) -> Result<(), String> {
-    signals::unblock_all().map_err(|error| error.to_string())?;
-    super::super::seal_forked(string, eventfd.as_raw_fd(), Landlock::Required)
+impl Server {
+    /// In a fork of that process: gives up the rest, as a worker does.
+    ///
+    /// # Errors
+    /// When a wall cannot be built.
+    pub fn seal_forked(
+        &self,
+        string: BorrowedFd<'_>,
+        eventfd: BorrowedFd<'_>,
+    ) -> Result<(), String> {
+        signals::unblock_all().map_err(|error| error.to_string())?;
+        seal_forked(
+            string,
+            eventfd.as_raw_fd(),
+            self.pagemap,
+            Landlock::Required,
+        )
         .map_err(|breach| breach.to_string())
+    }
 }

@@ -259,10 +259,6 @@ pub(super) const OF_FORK_SERVER: &[Call] = &[
     with(libc::SYS_wait4, [-1, 0, libc::WNOHANG]),
     call(libc::SYS_read, [-1]),
     call(libc::SYS_openat, [-1]),
-    call(libc::SYS_getdents64, [-1]),
-    call(libc::SYS_readlinkat, [-1]),
-    call(libc::SYS_newfstatat, [-1]),
-    call(libc::SYS_fstat, [-1]),
     call(libc::SYS_close, [-1]),
     call(libc::SYS_dup3, [-1, -1]),
     with(libc::SYS_prctl, [libc::PR_SET_NAME]),
@@ -286,8 +282,6 @@ pub(super) const OF_FORK_SERVER: &[Call] = &[
     #[cfg(target_arch = "x86_64")]
     call(libc::SYS_dup2, [-1, -1]),
     #[cfg(target_arch = "x86_64")]
-    call(libc::SYS_readlink, []),
-    #[cfg(target_arch = "x86_64")]
     call(libc::SYS_fork, []),
 ];
 
@@ -299,6 +293,9 @@ pub(super) const OF_LOADING: &[Call] = &[
     call(libc::SYS_pwrite64, [-1]),
     call(libc::SYS_ftruncate, [-1]),
     call(libc::SYS_statx, [-1]),
+    call(libc::SYS_getdents64, [-1]),
+    call(libc::SYS_newfstatat, [-1]),
+    call(libc::SYS_fstat, [-1]),
     with(libc::SYS_fcntl, [-1, libc::F_DUPFD]),
     with(libc::SYS_fcntl, [-1, libc::F_SETFL]),
     // What is left to forbid if the command is not looked at.
