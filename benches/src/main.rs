@@ -2,8 +2,8 @@
 //!
 //! `stockade-bench SUITE [--json FILE] [--plot DIR] [--quick]` prints a table. [`measure`] alternates the two
 //! sides of every ratio and owns what a sample is; [`baselines`] are what calls are compared with; [`suites`]
-//! say what is measured; [`report`] prints it and [`plot`] draws it. Nothing of the product is pinned to a CPU or given a privilege that an
-//! ordinary program would not have.
+//! say what is measured; [`report`] prints it and [`plot`] draws it. Nothing of the product is pinned to a CPU (but in `cpu`, which
+//! compares code) or given a privilege that an ordinary program would not have.
 
 mod baselines;
 mod cli;

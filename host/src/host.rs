@@ -253,7 +253,8 @@ pub struct HostBuilder {
 
 impl HostBuilder {
     /// The most worker processes; default: the number of CPUs. They are started as calls need them, and
-    /// the one that was used last is used first.
+    /// the one that was used last is used first. One that was killed is none of them any more, though the kernel may
+    /// take a moment to be done with it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.config.workers = workers;
         self

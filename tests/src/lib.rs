@@ -9,6 +9,7 @@ pub mod by_hand;
 pub mod census;
 pub mod escape;
 pub mod guest;
+pub mod held;
 pub mod lies;
 pub mod orphans;
 pub mod races;

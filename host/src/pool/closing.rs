@@ -36,10 +36,10 @@ impl Closing {
 impl State {
     /// Whom to wake if this was the last worker of a pool that is being closed.
     pub(super) fn end_closing(&mut self) -> Vec<Waker> {
+        let is_left = self.has_any() || self.ordered > 0 || self.has_server;
         let Some(closing) = &mut self.closing else {
             return Vec::new();
         };
-        let is_left = !self.alive.is_empty() || self.ordered > 0 || self.has_server;
         if is_left || closing.report.is_some() {
             return Vec::new();
         }

@@ -250,6 +250,9 @@ impl InFlight {
     /// Does what is left to do, and gives what the guest wrote to its caller, or to where the embedder wants it.
     #[inline]
     fn finish(&mut self, pool: &Pool, outcome: Option<&Outcome>, after: After) {
+        if let (Some(reason), Some(worker)) = (after.killed, &self.worker) {
+            pool.worker_killed(worker, reason);
+        }
         let free = match outcome {
             _ if !after.release => None,
             Some(Outcome::Reply(Payload::Inline(..))) if !self.is_chunk => self.worker.take(),

@@ -105,7 +105,9 @@ struct State {
     idle: Vec<Arc<Worker>>,
     /// Every worker whose process has been started and is not known to be dead.
     alive: Vec<Arc<Worker>>,
-    /// Of those, how many get no more calls, because they were told to end.
+    /// Those that have been killed and counted since, and are not known to be dead.
+    going: Vec<Arc<Worker>>,
+    /// Of those that are alive, how many get no more calls, because they were told to end.
     leaving: usize,
     /// Calls that wait for a host function: their workers take nobody's place meanwhile.
     lent: usize,
@@ -137,6 +139,11 @@ struct State {
 }
 
 impl State {
+    /// Whether there is a worker whose process is not known to be dead.
+    fn has_any(&self) -> bool {
+        !self.alive.is_empty() || !self.going.is_empty()
+    }
+
     /// How many workers there are, but for those that leave.
     fn staying(&self) -> usize {
         self.alive.len().saturating_sub(self.leaving)
@@ -209,6 +216,7 @@ impl Pool {
             state: Mutex::new(State {
                 idle: Vec::new(),
                 alive: Vec::new(),
+                going: Vec::new(),
                 leaving: 0,
                 lent: 0,
                 retiring: VecDeque::new(),
@@ -613,21 +621,41 @@ impl Pool {
         }
     }
 
+    /// A worker that served was sent SIGKILL, and runs nothing more: another one may take its place before it is gone.
+    pub(crate) fn worker_killed(&self, worker: &Worker, reason: EndReason) {
+        let mut state = self.lock();
+        let place = state.alive.iter().position(|other| other.id == worker.id);
+        // Known to be dead, or nobody's any more.
+        let Some(place) = place else { return };
+        let worker = state.alive.remove(place);
+        state.idle.retain(|other| other.id != worker.id);
+        if worker.is_leaving() {
+            state.leaving -= 1;
+        }
+        self.ends.count(reason);
+        state.going.push(worker);
+        self.start_what_is_wanted(&mut state);
+    }
+
     /// Its process is dead.
     pub(crate) fn worker_died(&self, worker: &Worker, reason: EndReason, exit: Option<Exit>) {
         let mut state = self.lock();
         if state.spare.forget(worker) {
             return;
         }
-        let before = state.alive.len();
+        let (alive, going) = (state.alive.len(), state.going.len());
         state.alive.retain(|other| other.id != worker.id);
+        state.going.retain(|other| other.id != worker.id);
         state.idle.retain(|other| other.id != worker.id);
-        if state.alive.len() < before {
+        let was_going = state.going.len() < going;
+        if state.alive.len() < alive {
             self.ends.count(reason);
-            self.tally.add_bytes(worker.bytes());
             if worker.is_leaving() {
                 state.leaving -= 1;
             }
+        }
+        if was_going || state.alive.len() < alive {
+            self.tally.add_bytes(worker.bytes());
             if let Some(closing) = &mut state.closing {
                 closing.ended(worker, exit, reason == EndReason::Killed);
             }
@@ -662,13 +690,14 @@ impl Pool {
     pub(crate) fn stats(pools: &[Arc<Self>]) -> Stats {
         let newest = pools.last().expect("a host has a pool");
         let mut spare = 0;
-        let mut workers = Vec::new();
+        let (mut workers, mut going) = (Vec::new(), Vec::new());
         for pool in pools {
             let state = pool.lock();
             spare += usize::from(state.spare.is_ready());
             workers.extend(state.alive.iter().cloned());
+            going.extend(state.going.iter().cloned());
         }
-        let bytes = workers.iter().map(|worker| worker.bytes());
+        let bytes = workers.iter().chain(&going).map(|worker| worker.bytes());
         let bytes = bytes.fold(tally::Bytes::default(), |all, one| all + one);
         let waiting = newest.waiting.load(Ordering::Relaxed);
         Stats {
@@ -685,6 +714,7 @@ impl Pool {
         let mut state = self.lock();
         let wakers = self.turn_away(&mut state);
         let workers = std::mem::take(&mut state.alive);
+        state.going.clear();
         let spare = state.let_spare_go();
         state.leaving = 0;
         drop(state);

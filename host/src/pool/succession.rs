@@ -41,7 +41,7 @@ impl State {
 
     /// The pool, if it kept itself until now. To be dropped when the lock is released.
     pub(super) fn let_pool_go(&mut self) -> Option<Arc<Pool>> {
-        let gone = self.alive.is_empty() && self.ordered == 0;
+        let gone = !self.has_any() && self.ordered == 0;
         gone.then(|| self.standing.until_gone.take()).flatten()
     }
 }
@@ -104,7 +104,7 @@ impl Pool {
         let wakers = self.turn_away(&mut state);
         let workers = state.alive.clone();
         let spare = state.let_spare_go();
-        if !workers.is_empty() || state.ordered > 0 {
+        if state.has_any() || state.ordered > 0 {
             state.standing.until_gone = self.myself.upgrade();
         }
         drop(state);

@@ -1,14 +1,19 @@
 //! A call can always be stopped, and stopping one never touches another.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use stockade::{Cause, Error, Host, Interrupt, Limits, Phase, State, WorkerState};
+use stockade::{
+    Cause, Error, Hardening, Host, Interrupt, Limiter, Limits, Phase, State, WorkerState,
+    WorkerType,
+};
 use stockade_tests::census::is_alive;
+use stockade_tests::held::HeldAtExit;
 use stockade_tests::storm::spun;
-use stockade_tests::{BOUND, Random, eventually_async};
+use stockade_tests::{BOUND, ByHand, Random, eventually_async, wait_for};
 
-use crate::hosts::{broken, comes_to_rest, only_pid, outcome, probe};
+use crate::hosts::{broken, comes_to_rest, only_pid, outcome, probe, until_running};
 use crate::signals;
 
 async fn echoes(host: &Host) {
@@ -473,4 +478,45 @@ async fn times_without_end_are_no_limit() {
         .await
         .unwrap_err();
     assert!(error.is_timeout());
+}
+
+/// What a killed process takes its time for is no other call's business.
+#[test]
+fn a_killed_worker_gives_up_its_place_and_permit_before_it_is_gone() {
+    for worker_type in [WorkerType::Spawn, WorkerType::ForkServer] {
+        let limiter = Limiter::new(1);
+        // Only into a worker without walls may others look.
+        let host = probe()
+            .0
+            .workers(1)
+            .limiter(limiter.clone())
+            .worker_type(worker_type)
+            .hardening(Hardening::Insecure)
+            .interrupt(Interrupt::KillOnly)
+            .build_blocking()
+            .unwrap();
+        let pid = only_pid(&host);
+        let held = HeldAtExit::new(pid);
+        let mut spinning = ByHand::new(host.run_sync::<_, _, ()>("spin", ()));
+        assert!(spinning.poll().is_pending());
+        until_running(&host, 1);
+        drop(spinning);
+        held.until_killed();
+        let n: u64 = wait_for(host.run_sync("echo_u64", (7u64,))).unwrap();
+        assert_eq!(n, 7);
+        // It is none of the pool's workers any more, and not gone either.
+        assert!(is_alive(pid));
+        assert_ne!(only_pid(&host), pid);
+        let counts = host.stats().worker_counts;
+        assert_eq!((counts.started, counts.killed), (2, 1));
+        let closing = thread::spawn(move || wait_for(host.close()));
+        drop(held);
+        let report = closing.join().unwrap();
+        assert_eq!(
+            (report.exits.len(), limiter.borrowed()),
+            (2, 0),
+            "{report:?}"
+        );
+        assert!(!is_alive(pid));
+    }
 }

@@ -116,7 +116,7 @@ impl Term {
         rss_due.min(idle_due)
     }
 
-    /// Why it is dead.
+    /// Why it is dead, or will be.
     pub(super) fn end_reason(&self, exit: Option<Exit>) -> EndReason {
         match self.dismissed {
             _ if self.superfluous => EndReason::Reloaded,

@@ -12,12 +12,16 @@ use stockade_wire::slot::machine::{Order, Reply, Resolution, Step};
 use stockade_wire::slot::{Disbelief, Head, INLINE_REPLY, ReplyKind, Seen};
 
 use super::call::Remains;
+use super::startup::Startup;
 use super::{PAGES_WORTH_RELEASING, Pool, Record, Worker};
 use crate::clock;
 use crate::error::Exit;
 use crate::later::CallerSpan;
+use crate::limiter::Permit;
 use crate::output::{self, Late};
+use crate::pool::EndReason;
 use crate::pool::in_flight::{Outcome, Payload};
+use crate::spin::Running;
 
 /// What was seen of the worker when a step was taken.
 #[derive(Debug)]
@@ -37,6 +41,10 @@ pub(in crate::pool) struct After {
     over: Option<Remains>,
     /// Whether the worker is free.
     pub(in crate::pool) release: bool,
+    /// Why the worker, which served, was killed, if it was.
+    pub(in crate::pool) killed: Option<EndReason>,
+    /// What a call has that was stopped by that: nothing of it runs any more.
+    stopped: Option<(Option<Permit>, Option<Running>)>,
     output: Option<Box<Written>>,
     /// Where the caller of a call that is over slept.
     span: CallerSpan,
@@ -65,7 +73,7 @@ impl After {
             pool.release(worker);
         }
         // With its permit: whoever gets that finds the worker.
-        drop(self.over);
+        drop((self.over, self.stopped));
         if let Some(waker) = self.wake {
             waker.wake();
         }
@@ -166,7 +174,13 @@ impl Worker {
         match step.worker {
             Order::Leave => {}
             Order::Interrupt => self.interrupt(record),
-            Order::Kill => self.kill(record),
+            Order::Kill => {
+                self.kill(record);
+                after.killed =
+                    (record.startup == Startup::Ready).then(|| record.term.end_reason(None));
+                let call = record.call.as_mut();
+                after.stopped = call.map(|call| (call.permit.take(), call.running.take()));
+            }
             Order::Reuse => {
                 if after.output.is_none() {
                     record.output_totals = [0; 2];
@@ -269,6 +283,9 @@ impl Worker {
         let Some(pool) = self.pool.upgrade() else {
             return;
         };
+        if let Some(reason) = after.killed {
+            pool.worker_killed(self, reason);
+        }
         let free = after.release.then(|| Arc::clone(self));
         let left = after.finish(&pool, free);
         if let Some(written) = left.written {
