@@ -44,7 +44,7 @@ pub(super) fn run(
         order,
     };
     let namespaces = match watched.next(order.spawn_timeout, Stage::Starting)? {
-        WorkerMessage::Loaded { namespaces, .. } => namespaces,
+        WorkerMessage::Loaded(namespaces) => namespaces,
         WorkerMessage::Refused { why, message } => return watched.refused(why, message),
         WorkerMessage::Ready | WorkerMessage::Handed(_) => {
             return Err(watched.cannot_start("it spoke out of turn"));
@@ -53,7 +53,7 @@ pub(super) fn run(
     match watched.next(order.limits.init_time, Stage::Running)? {
         WorkerMessage::Ready => {}
         WorkerMessage::Refused { why, message } => return watched.refused(why, message),
-        WorkerMessage::Loaded { .. } | WorkerMessage::Handed(_) => {
+        WorkerMessage::Loaded(_) | WorkerMessage::Handed(_) => {
             return Err(watched.cannot_start("it spoke out of turn"));
         }
     }

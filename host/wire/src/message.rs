@@ -318,12 +318,9 @@ pub enum WorkerMessage {
     Handed(Handed),
     /// The artifact is loaded and all walls stand; the module's own start code runs next. The last word of a process
     /// that has not run any of the module's code.
-    Loaded {
-        /// Which namespaces it has.
-        namespaces: Namespaces,
-        /// Where it runs, for a moment at least.
-        cpu: Option<usize>,
-    },
+    ///
+    /// With it, which namespaces it has.
+    Loaded(Namespaces),
     /// Ready for calls.
     Ready,
     /// It cannot serve.

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
-use stockade_wire::message::{self, Seal, WorkerSetup};
+use stockade_wire::message::{self, Seal, WorkerMessage, WorkerSetup};
 use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::role::Assignment;
 use stockade_wire::slot::WorkerSlot;
@@ -193,7 +193,7 @@ impl Server {
                 seal::seal_forked(string.as_fd(), ring, pagemap, landlock).map_err(setup)?;
             }
         }
-        process::tell_loaded(self.namespaces);
+        process::tell(&WorkerMessage::Loaded(self.namespaces));
         Worker::new(self.program, site, &self.told)
     }
 

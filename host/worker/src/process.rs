@@ -15,10 +15,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::message::{self, Malformed, WorkerMessage};
-use stockade_wire::namespaces::Namespaces;
+use stockade_wire::message::{self, Malformed};
 use stockade_wire::role::{Assignment, Role};
-use stockade_wire::sys::{packet, placement};
+use stockade_wire::sys::packet;
 
 use crate::signals;
 
@@ -159,14 +158,6 @@ pub(crate) fn tell_with(message: &impl Serialize, fds: &[OwnedFd]) {
     if packet::send(socket(), &message::encode(message), &fds).is_err() {
         exit(0);
     }
-}
-
-/// Tells the host that what comes next is the module's own code.
-pub(crate) fn tell_loaded(namespaces: Namespaces) {
-    tell(&WorkerMessage::Loaded {
-        namespaces,
-        cpu: placement::current(),
-    });
 }
 
 /// A text that fits in a message.

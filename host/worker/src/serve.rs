@@ -169,7 +169,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         None => seal::limit_files(told.wasi.file_bytes_max).map_err(setup)?,
     }
     // All walls stand: the host looks at them while the first instance is made.
-    process::tell_loaded(namespaces.unwrap_or_default());
+    process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     Worker::new(program, Site::new(slot), &told)
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use stockade_wire::message::{self, WorkerMessage, WorkerRefusal};
 use stockade_wire::namespaces::{Handed, Namespaces};
 use stockade_wire::slot::Disbelief;
-use stockade_wire::sys::{packet, placement};
+use stockade_wire::sys::packet;
 
 use super::{ACCEPT_WITHIN, LastWord, Record, START_CODE_SLACK, Worker};
 use crate::Error;
@@ -48,14 +48,6 @@ impl Record {
     /// Once, before it has loaded its artifact.
     fn may_hand_over(&self) -> bool {
         matches!(self.startup, Startup::Silent { .. }) && self.handed.is_none()
-    }
-}
-
-/// Leaves this CPU to a worker that was here. The kernel runs whoever is woken where its waker was, and stops that for
-/// it, though another CPU may be idle: in a virtual machine it takes a halted CPU for one that is gone.
-fn make_way(cpu: Option<usize>) {
-    if cpu.is_some() && cpu == placement::current() {
-        let _ = placement::leave_current();
     }
 }
 
@@ -107,9 +99,8 @@ impl Worker {
                 record.handed = Some(HandedNamespaces::new(said, fds));
                 return true;
             }
-            (Ok(WorkerMessage::Loaded { namespaces, cpu }), Startup::Silent { .. }) => 'refused: {
+            (Ok(WorkerMessage::Loaded(namespaces)), Startup::Silent { .. }) => 'refused: {
                 let since = Instant::now();
-                make_way(cpu);
                 let handed = record.handed.take().unwrap_or_default();
                 let given = self.given.as_deref();
                 let seen = self
@@ -166,7 +157,7 @@ impl Worker {
                 WorkerRefusal::Dump => self.cannot_start("it spoke out of turn"),
                 WorkerRefusal::Setup => StartError::Error(Error::Spawn { reason }),
             },
-            (Ok(WorkerMessage::Handed(_) | WorkerMessage::Loaded { .. }), _) => {
+            (Ok(WorkerMessage::Handed(_) | WorkerMessage::Loaded(_)), _) => {
                 self.cannot_start("it spoke out of turn")
             }
             (Err(malformed), _) => self.cannot_start(malformed),

@@ -67,7 +67,7 @@ fn run(assignment: Assignment) -> Result<(), Refusal> {
     // runs nothing but that module and has given up all but the seal's last step.
     let program = unsafe { serve::load(&runtime, artifact, &told.wasi, None) }?;
     let namespaces = sealing.as_ref().map(Sealing::namespaces);
-    process::tell_loaded(namespaces.unwrap_or_default());
+    process::tell(&WorkerMessage::Loaded(namespaces.unwrap_or_default()));
     if let Some(sealing) = sealing {
         sealing.finish().map_err(setup)?;
     }

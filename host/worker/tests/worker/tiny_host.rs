@@ -214,7 +214,7 @@ impl Worker {
         packet::send(&process.socket, &message::encode(&setup), &fds).unwrap();
         loop {
             match process.receive() {
-                Some(WorkerMessage::Handed(_) | WorkerMessage::Loaded { .. }) => {}
+                Some(WorkerMessage::Handed(_) | WorkerMessage::Loaded(_)) => {}
                 Some(WorkerMessage::Ready) => break,
                 Some(WorkerMessage::Refused { why, message }) => return Err((why, message)),
                 None => panic!("the worker died: {}", process.child.wait().unwrap()),

@@ -73,7 +73,7 @@ pub(crate) fn tell_bytes(bytes: &[u8]) {
 
 /// That its artifact is loaded, in no namespace of its own.
 pub(crate) fn loaded() -> WorkerMessage {
-    loaded_with(Namespaces::default())
+    WorkerMessage::Loaded(Namespaces::default())
 }
 
 /// The same, in a namespace. Nobody can look into this process any more, so that the kernel does not say the contrary by
@@ -82,14 +82,7 @@ pub(crate) fn loaded_in(namespace: Namespace, how: Outcome) -> WorkerMessage {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).expect("prctl");
     let mut namespaces = Namespaces::default();
     namespaces.note(namespace, how);
-    loaded_with(namespaces)
-}
-
-fn loaded_with(namespaces: Namespaces) -> WorkerMessage {
-    WorkerMessage::Loaded {
-        namespaces,
-        cpu: None,
-    }
+    WorkerMessage::Loaded(namespaces)
 }
 
 /// By its name in `/proc/PID/ns`.
