@@ -629,7 +629,8 @@ impl Pool {
         let Some(place) = place else { return };
         let worker = state.alive.remove(place);
         state.idle.retain(|other| other.id != worker.id);
-        if worker.is_leaving() {
+        // Counted among those that leave no more, nor again by whoever still has a lease of it.
+        if !worker.begin_leaving() {
             state.leaving -= 1;
         }
         self.ends.count(reason);

@@ -1,6 +1,5 @@
 //! A call can always be stopped, and stopping one never touches another.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -509,9 +508,10 @@ fn a_killed_worker_gives_up_its_place_and_permit_before_it_is_gone() {
         assert_ne!(only_pid(&host), pid);
         let counts = host.stats().worker_counts;
         assert_eq!((counts.started, counts.killed), (2, 1));
-        let closing = thread::spawn(move || wait_for(host.close()));
+        let mut closing = ByHand::new(host.close());
+        assert!(closing.poll().is_pending());
         drop(held);
-        let report = closing.join().unwrap();
+        let report = closing.finish();
         assert_eq!(
             (report.exits.len(), limiter.borrowed()),
             (2, 0),
