@@ -262,7 +262,9 @@ impl Pool {
     fn workers_max(&self, state: &State) -> usize {
         const TIMES: usize = 4;
         let workers = self.config.workers;
-        workers + state.lent.min(workers.saturating_mul(TIMES))
+        // Whom the kernel cannot be done with takes a place after all, when there are many.
+        let stuck = state.going.len().saturating_sub(workers);
+        (workers + state.lent.min(workers.saturating_mul(TIMES))).saturating_sub(stuck)
     }
 
     /// Whether there are more workers than are allowed, from when guests waited for host functions. Those on their

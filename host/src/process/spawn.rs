@@ -170,12 +170,14 @@ impl Process {
         self.owner == fork::generation()
     }
 
-    /// Sends SIGKILL. A process that is dead already is no error.
-    pub(crate) fn kill(&self) {
+    /// Sends SIGKILL, to a process that may be dead already. `false` when this one may not: it may have become another
+    /// user since.
+    pub(crate) fn kill(&self) -> bool {
         if !self.is_ours() {
-            return;
+            return false;
         }
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let sent = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        matches!(sent, Ok(()) | Err(rustix::io::Errno::SRCH))
     }
 
     /// Runs the handler that moves the epoch.

@@ -187,9 +187,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn kill(&self, record: &mut Record) {
+    /// `false` when it could not be sent the signal.
+    pub(super) fn kill(&self, record: &mut Record) -> bool {
         record.term.killed = true;
-        self.process.kill();
+        self.process.kill()
     }
 
     /// Asks a worker to end that has no call; it will get none.

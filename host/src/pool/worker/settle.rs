@@ -174,8 +174,8 @@ impl Worker {
         match step.worker {
             Order::Leave => {}
             Order::Interrupt => self.interrupt(record),
+            Order::Kill if !self.kill(record) => {}
             Order::Kill => {
-                self.kill(record);
                 after.killed =
                     (record.startup == Startup::Ready).then(|| record.term.end_reason(None));
                 let call = record.call.as_mut();
