@@ -16,7 +16,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::thread::SecureComputingMode;
 use stockade_wire::message::FILES_END;
 use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::sys::landlock;
@@ -443,7 +442,7 @@ impl Kernel {
             Wall::Descriptors => {
                 let found = self.directory.as_ref().map(|directory| {
                     let fds = open_in(directory, "fd", OFlags::RDONLY | OFlags::DIRECTORY);
-                    descriptors::first_foreign(fds?.into(), granted)
+                    descriptors::first_foreign(fds?.into(), granted, self.is_forked())
                 });
                 match found {
                     Some(Ok(None)) => WallState::Verified,
@@ -490,16 +489,19 @@ impl Kernel {
 
     /// The application may live under a filter already, which its children inherit.
     fn has_a_filter_of_its_own(&self) -> bool {
-        if rustix::thread::secure_computing_mode() == Ok(SecureComputingMode::Disabled) {
-            return true;
-        }
-        let ours = read("/proc/self/status".into()).unwrap_or_default();
+        // Of the thread that starts workers, if it is that one which looks. Not by prctl(2), for which a filter may kill.
+        let ours = read("/proc/thread-self/status".into()).unwrap_or_default();
         let count = |status| numbers(status, "Seccomp_filters:").first().copied();
         match (count(&self.status), count(&ours)) {
             (Some(theirs), Some(ours)) => theirs > ours,
             // Kernels before 5.10 do not count them.
             _ => numbers(&ours, "Seccomp:") == [0],
         }
+    }
+
+    /// Whether another process than this one is its parent.
+    fn is_forked(&self) -> bool {
+        self.numbers("PPid:") != [u64::from(std::process::id())]
     }
 
     fn numbers(&self, name: &str) -> Vec<u64> {

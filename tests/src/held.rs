@@ -4,6 +4,8 @@
 use std::io;
 use std::ptr;
 
+use crate::{BOUND, eventually};
+
 /// A process that is not gone when it is killed, but only when this is dropped. It belongs to the thread that made it.
 #[derive(Debug)]
 pub struct HeldAtExit {
@@ -22,8 +24,14 @@ impl HeldAtExit {
         let pid = libc::pid_t::try_from(pid).expect("a process id");
         let none = ptr::null_mut::<libc::c_void>();
         // SAFETY: it takes numbers, and changes nothing in this process.
-        let seized =
-            unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, none, libc::PTRACE_O_TRACEEXIT) };
+        let seized = unsafe {
+            libc::ptrace(
+                libc::PTRACE_SEIZE,
+                pid,
+                none,
+                libc::PTRACE_O_TRACEEXIT as usize,
+            )
+        };
         assert_eq!(seized, 0, "{}", io::Error::last_os_error());
         Self {
             pid,
@@ -34,12 +42,14 @@ impl HeldAtExit {
     /// Waits until it has been killed and is held.
     ///
     /// # Panics
-    /// When it ends in another way.
+    /// When it ends in another way, or does not within [`BOUND`].
     pub fn until_killed(&self) {
         let mut status = 0;
-        // SAFETY: `status` outlives the call, which takes nothing from whoever waits for the end.
-        let waited = unsafe { libc::waitpid(self.pid, &raw mut status, libc::__WALL) };
-        assert_eq!(waited, self.pid, "{}", io::Error::last_os_error());
+        eventually(BOUND, || {
+            let how = libc::__WALL | libc::WNOHANG;
+            // SAFETY: `status` outlives the call, which takes nothing from whoever waits for the end.
+            unsafe { libc::waitpid(self.pid, &raw mut status, how) == self.pid }
+        });
         assert_eq!(
             status >> 8,
             libc::SIGTRAP | (libc::PTRACE_EVENT_EXIT << 8),

@@ -10,7 +10,7 @@ use stockade::{
 use stockade_tests::census::is_alive;
 use stockade_tests::held::HeldAtExit;
 use stockade_tests::storm::spun;
-use stockade_tests::{BOUND, ByHand, Random, eventually_async, wait_for};
+use stockade_tests::{BOUND, ByHand, Random, eventually_async};
 
 use crate::hosts::{broken, comes_to_rest, only_pid, outcome, probe, until_running};
 use crate::signals;
@@ -501,8 +501,8 @@ fn a_killed_worker_gives_up_its_place_and_permit_before_it_is_gone() {
         until_running(&host, 1);
         drop(spinning);
         held.until_killed();
-        let n: u64 = wait_for(host.run_sync("echo_u64", (7u64,))).unwrap();
-        assert_eq!(n, 7);
+        let mut next = ByHand::new(host.run_sync::<_, _, u64>("echo_u64", (7u64,)));
+        assert_eq!(next.finish().unwrap(), 7);
         // It is none of the pool's workers any more, and not gone either.
         assert!(is_alive(pid));
         assert_ne!(only_pid(&host), pid);

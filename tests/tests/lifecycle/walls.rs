@@ -6,7 +6,8 @@ use std::process::Command;
 
 use stockade::{Cause, Error, Exit, Hardening, Host, HostBuilder, Module, Wall, WallState, Wasi};
 use stockade_tests::alone::{alone_as_nobody, is_root};
-use stockade_tests::{Scratch, alone, application, guest, host_of, traces};
+use stockade_tests::{BOUND, Scratch, alone, application, eventually_async};
+use stockade_tests::{guest, host_of, traces};
 
 use crate::hosts::{broken, hostile, outcome, probe};
 
@@ -203,11 +204,15 @@ async fn a_forbidden_system_call_costs_its_call_and_is_named_counted_and_traced(
         format!("stockade: forbidden system call {TIMES}\n")
     );
     assert_eq!(host.stats().calls.failed.policy_violation, 1);
-    let of_this_worker = traces::with(&format!("pid={pid} "));
-    let traced = of_this_worker
-        .iter()
-        .find(|trace| trace.message.contains("forbidden system call"))
-        .unwrap();
+    let reported = || {
+        let of_this_worker = traces::with(&format!("pid={pid} "));
+        of_this_worker
+            .into_iter()
+            .find(|trace| trace.message.contains("forbidden system call"))
+    };
+    // Another thread runs the application's subscriber.
+    eventually_async(BOUND, || reported().is_some()).await;
+    let traced = reported().unwrap();
     assert_eq!(traced.level, tracing::Level::WARN);
     assert!(
         traced.fields.contains(&format!("syscall={TIMES}")),

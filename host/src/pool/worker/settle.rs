@@ -174,12 +174,13 @@ impl Worker {
         match step.worker {
             Order::Leave => {}
             Order::Interrupt => self.interrupt(record),
-            Order::Kill if !self.kill(record) => {}
             Order::Kill => {
-                after.killed =
-                    (record.startup == Startup::Ready).then(|| record.term.end_reason(None));
-                let call = record.call.as_mut();
-                after.stopped = call.map(|call| (call.permit.take(), call.running.take()));
+                if self.kill(record) {
+                    after.killed =
+                        (record.startup == Startup::Ready).then(|| record.term.end_reason(None));
+                    let call = record.call.as_mut();
+                    after.stopped = call.map(|call| (call.permit.take(), call.running.take()));
+                }
             }
             Order::Reuse => {
                 if after.output.is_none() {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
@@ -73,10 +74,7 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(create(name)?);
     file.write_all(bytes)?;
     let fd = OwnedFd::from(file);
-    rustix::fs::fcntl_add_seals(
-        &fd,
-        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
-    )?;
+    seal_all(&fd)?;
     Ok(fd)
 }
 
@@ -94,12 +92,24 @@ pub fn unsealed(name: &str) -> io::Result<OwnedFd> {
 /// # Errors
 /// When somebody has it mapped for writing.
 pub fn seal(fd: &OwnedFd) -> io::Result<u64> {
-    rustix::fs::fcntl_add_seals(
-        fd,
-        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
-    )?;
+    seal_all(fd)?;
     // Never negative.
     Ok(rustix::fs::fstat(fd)?.st_size as u64)
+}
+
+/// Waits a while for who still holds a page. Nobody has the file who could write to it: it is the kernel itself, which
+/// moves memory, and gives up on the seal after a fraction of a second.
+fn seal_all(fd: &OwnedFd) -> rustix::io::Result<()> {
+    const TRIES: u32 = 10;
+    let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    let mut tries = 1;
+    loop {
+        match rustix::fs::fcntl_add_seals(fd, all) {
+            Err(Errno::BUSY) if tries < TRIES => tries += 1,
+            other => return other,
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn create(name: &str) -> io::Result<OwnedFd> {
