@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
@@ -97,10 +96,10 @@ pub fn seal(fd: &OwnedFd) -> io::Result<u64> {
     Ok(rustix::fs::fstat(fd)?.st_size as u64)
 }
 
-/// Waits a while for who still holds a page. Nobody has the file who could write to it: it is the kernel itself, which
-/// moves memory, and gives up on the seal after a fraction of a second.
+/// More than once where somebody still holds a page: nobody has the file who could write to it, so it is the kernel itself,
+/// which moves memory, and which waits for that for a fraction of a second each time.
 fn seal_all(fd: &OwnedFd) -> rustix::io::Result<()> {
-    const TRIES: u32 = 10;
+    const TRIES: u32 = 4;
     let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     let mut tries = 1;
     loop {
@@ -108,7 +107,6 @@ fn seal_all(fd: &OwnedFd) -> rustix::io::Result<()> {
             Err(Errno::BUSY) if tries < TRIES => tries += 1,
             other => return other,
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
