@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "the host names memory by address and length")]
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
 use std::ptr;
 
 unsafe extern "C" {
@@ -33,9 +34,20 @@ extern "C" fn allocate(len: usize) -> *mut u8 {
     }
 }
 
+thread_local! {
+    /// The tail of the reply at this address.
+    static TAIL: Cell<Option<(usize, bytes::Bytes)>> = const { Cell::new(None) };
+}
+
+/// Keeps the tail of the reply at this address until that is given back, or another one is kept.
+pub(crate) fn keep_tail(reply: usize, tail: bytes::Bytes) {
+    TAIL.set(Some((reply, tail)));
+}
+
 /// Takes back what `stockade_alloc` returned or a reply occupies.
 #[unsafe(export_name = "stockade_free")]
 extern "C" fn free(ptr: *mut u8, len: usize) {
+    TAIL.set(TAIL.take().filter(|(reply, _)| *reply != ptr.addr()));
     if let Ok(layout) = Layout::array::<u8>(len)
         && len != 0
     {

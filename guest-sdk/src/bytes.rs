@@ -14,6 +14,8 @@ use std::ptr::NonNull;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use crate::tail;
+
 /// Bytes that cross the border between host and guest as one block.
 ///
 /// Use it where `Vec<u8>` would do: serde visits each element of a `Vec<u8>`, which is some fifty
@@ -22,7 +24,8 @@ use serde::ser::{Serialize, Serializer};
 /// taken for its UTF-8.
 ///
 /// Decoded from a large message it shares the message's memory, which lives as long as any part of
-/// it does.
+/// it does. Large bytes that come last in a result, or are the result, are sent from where they are, and
+/// live until the host has them.
 ///
 /// ```
 /// use stockade_guest::Bytes;
@@ -195,7 +198,7 @@ impl PartialEq<Bytes> for Vec<u8> {
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self)
+        tail::offer(&self.0, || serializer.serialize_bytes(self))
     }
 }
 

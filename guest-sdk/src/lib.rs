@@ -66,6 +66,7 @@ mod host;
 mod imports;
 mod reply;
 mod request;
+mod tail;
 
 #[cfg(target_family = "wasm")]
 mod abi;

@@ -8,17 +8,24 @@ use bincode::error::EncodeError;
 use serde::Serialize;
 
 use crate::request::{Codec, Function};
+use crate::tail::Parts;
 
 const VALUE: u8 = 0;
 const NOT_UNDERSTOOD: u8 = 1;
 const NOT_ENCODABLE: u8 = 2;
+/// A value whose end lies elsewhere: its address and its length follow the beginning.
+#[cfg(target_family = "wasm")]
+const VALUE_WITH_TAIL: u8 = 4;
 
 /// Most replies are a number or a short string; they are encoded without growing.
 const SMALL_REPLY_BYTES: usize = 64;
 
 /// A reply that is ready to be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply(Box<[u8]>);
+pub struct Reply {
+    head: Vec<u8>,
+    tail: Option<bytes::Bytes>,
+}
 
 impl Reply {
     /// The arguments are not what the function takes.
@@ -44,16 +51,29 @@ impl Reply {
         let mut reply = Vec::with_capacity(1 + message.len());
         reply.push(status);
         reply.extend_from_slice(message.as_bytes());
-        Self(reply.into_boxed_slice())
+        Self {
+            head: reply,
+            tail: None,
+        }
     }
 
     /// Gives the reply up for the host to read: its address in the upper half, its length in the
     /// lower.
     #[cfg(target_family = "wasm")]
-    pub fn into_abi(self) -> u64 {
-        let len = self.0.len() as u64;
-        let ptr = Box::into_raw(self.0).cast::<u8>().addr() as u64;
-        ptr << 32 | len
+    pub fn into_abi(mut self) -> u64 {
+        if let Some(tail) = &self.tail {
+            self.head[0] = VALUE_WITH_TAIL;
+            for word in [tail.as_ptr().addr(), tail.len()] {
+                self.head.extend_from_slice(&(word as u32).to_le_bytes());
+            }
+        }
+        let head = self.head.into_boxed_slice();
+        let len = head.len() as u64;
+        let ptr = Box::into_raw(head).cast::<u8>().addr();
+        if let Some(tail) = self.tail {
+            crate::abi::keep_tail(ptr, tail);
+        }
+        (ptr as u64) << 32 | len
     }
 
     /// Exists so that the expansion of `#[work]` is type-checked on every target.
@@ -63,20 +83,33 @@ impl Reply {
     }
 }
 
-impl AsRef<[u8]> for Reply {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
+#[cfg(test)]
+impl Reply {
+    /// The reply without a tail.
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.head.extend(self.tail.into_iter().flatten());
+        self.head
     }
 }
 
 /// Encodes what the function returned.
 pub fn encode<T: Serialize>(codec: Codec, function: &Function, value: &T) -> Reply {
-    let mut reply = Vec::with_capacity(SMALL_REPLY_BYTES);
-    reply.push(VALUE);
-    match encode_into(codec, value, &mut reply) {
-        Ok(()) => Reply(reply.into_boxed_slice()),
-        Err(reason) => Reply::not_encodable(function, &reason),
-    }
+    let mut head = Vec::with_capacity(SMALL_REPLY_BYTES);
+    head.push(VALUE);
+    let encoded = match codec {
+        Codec::Bincode => encode_with_tail(value, head),
+        Codec::Json => encode_into(codec, value, &mut head).map(|()| Reply { head, tail: None }),
+    };
+    encoded.unwrap_or_else(|reason| Reply::not_encodable(function, &reason))
+}
+
+fn encode_with_tail<T: Serialize>(value: &T, head: Vec<u8>) -> Result<Reply, String> {
+    let mut parts = Parts::after(head);
+    parts
+        .write(|to| bincode::serde::encode_into_writer(value, to, bincode::config::standard()))
+        .map_err(|error| in_words(&error))?;
+    let (head, tail) = parts.into_parts();
+    Ok(Reply { head, tail })
 }
 
 /// Appends a value, encoded; or says why that cannot be.
@@ -141,21 +174,21 @@ mod tests {
     #[test]
     fn a_value_follows_its_status_in_the_codec_of_the_request() {
         assert_eq!(
-            encode(Codec::Bincode, &FUNCTION, &300u32).as_ref(),
+            encode(Codec::Bincode, &FUNCTION, &300u32).into_bytes(),
             [0, 251, 44, 1]
         );
         assert_eq!(
-            encode(Codec::Json, &FUNCTION, &(300u32, "x")).as_ref(),
+            encode(Codec::Json, &FUNCTION, &(300u32, "x")).into_bytes(),
             b"\0[300,\"x\"]"
         );
-        assert_eq!(encode(Codec::Bincode, &FUNCTION, &()).as_ref(), [0]);
+        assert_eq!(encode(Codec::Bincode, &FUNCTION, &()).into_bytes(), [0]);
         assert_eq!(
             encode(
                 Codec::Bincode,
                 &FUNCTION,
                 &crate::Bytes::from(vec![7; 1000])
             )
-            .as_ref()
+            .into_bytes()
             .len(),
             1004
         );
@@ -173,7 +206,10 @@ mod tests {
 
         for codec in [Codec::Bincode, Codec::Json] {
             let reply = encode(codec, &FUNCTION, &(1u8, Stubborn));
-            assert_eq!(reply.as_ref(), b"\x02the result of f cannot be encoded: no");
+            assert_eq!(
+                reply.into_bytes(),
+                b"\x02the result of f cannot be encoded: no"
+            );
         }
     }
 }

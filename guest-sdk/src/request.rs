@@ -259,8 +259,9 @@ mod tests {
 
     fn message(reply: Option<Reply>) -> String {
         let reply = reply.expect("a refusal");
-        assert_eq!(reply.as_ref()[0], 1);
-        String::from_utf8(reply.as_ref()[1..].to_vec()).unwrap()
+        let reply = reply.into_bytes();
+        assert_eq!(reply[0], 1);
+        String::from_utf8(reply[1..].to_vec()).unwrap()
     }
 
     #[test]

@@ -26,8 +26,14 @@ pub(crate) const WORK_PREFIX: &str = "stockade:";
 /// The custom section with the functions' names and types.
 pub(crate) const METADATA_SECTION: &str = "stockade";
 
-/// The greatest status byte of a reply.
+/// The status byte of a reply that is a value.
+pub(crate) const STATUS_VALUE: u8 = 0;
+
+/// The greatest status byte of a reply in one piece.
 pub(crate) const STATUS_MAX: u8 = 2;
+
+/// The status byte of a value in two pieces: the reply ends with address and length of what follows it.
+pub(crate) const STATUS_VALUE_WITH_TAIL: u8 = 4;
 
 /// The status byte of the answer to a host call that nobody can serve.
 pub(crate) const STATUS_NO_FUNCTION: u8 = 3;

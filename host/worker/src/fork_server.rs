@@ -24,7 +24,8 @@ use stockade_wire::sys::{death_string, packet};
 
 use crate::guest::Program;
 use crate::seal::{self, Landlock};
-use crate::serve::{self, Refusal, Site, Worker, setup};
+use crate::serve::{self, Refusal, Worker, setup};
+use crate::site::Site;
 use crate::{process, signals};
 
 /// Runs the role. Never returns.

@@ -43,6 +43,7 @@ pub mod guest;
 mod init;
 #[cfg(target_os = "linux")]
 mod pid_one;
+#[cfg(target_os = "linux")]
 mod probe;
 #[cfg(target_os = "linux")]
 mod process;
@@ -52,6 +53,8 @@ mod seal;
 mod serve;
 #[cfg(target_os = "linux")]
 mod signals;
+#[cfg(target_os = "linux")]
+mod site;
 #[cfg(target_os = "linux")]
 mod text;
 #[cfg(target_os = "linux")]

@@ -52,6 +52,63 @@ async fn payloads_of_every_length_come_back() {
 }
 
 #[tokio::test]
+async fn an_instance_that_is_kept_gets_every_large_reply_back() {
+    const LEN: usize = 1 << 20;
+    // The guest has 5.1 MiB of its own. What is left is enough for one request, which is the reply as well, not for two.
+    let limits = Limits {
+        memory_bytes: 7 << 20,
+        ..Limits::default()
+    };
+    let host = host_of(guest::probe())
+        .workers(1)
+        .state(State::Keep)
+        .limits(limits)
+        .build()
+        .await
+        .unwrap();
+    for _ in 0..50 {
+        comes_back(&host, LEN).await;
+    }
+}
+
+#[tokio::test]
+async fn items_of_a_map_are_as_long_as_any_payload() {
+    const LIMIT: usize = 100_000;
+    let limits = Limits {
+        payload_bytes: LIMIT,
+        ..Limits::default()
+    };
+    let host = host_of(guest::probe())
+        .workers(2)
+        .state(State::Keep)
+        .limits(limits)
+        .build()
+        .await
+        .unwrap();
+    let most = LIMIT - BEFORE;
+    let lengths = [1, most, 20_000, 0, 16 << 10, most, 3].repeat(40);
+    let inputs = lengths.iter().map(|len| (*len as u64,));
+    let mut results = host.map(probe::values::make_bytes, inputs);
+    for len in &lengths {
+        assert_eq!(results.next().await.unwrap().unwrap().len(), *len);
+    }
+    let inputs = [5, most + 1, 7].repeat(40);
+    let mut results = host.map(
+        probe::values::make_bytes,
+        inputs.iter().map(|len| (*len as u64,)),
+    );
+    for len in &inputs {
+        match results.next().await.unwrap() {
+            Ok(bytes) => assert_eq!(bytes.len(), *len),
+            Err(error) => assert!(
+                *len > most && matches!(error, Error::PayloadTooLarge { .. }),
+                "{len}: {error}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
 async fn texts_of_every_length_come_back_as_json() {
     let host = host_of(guest::probe())
         .codec(Codec::Json)

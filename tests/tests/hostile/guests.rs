@@ -366,6 +366,10 @@ fn abi() -> Vec<Guest> {
         let result = (u64::from(at) << 32) | u64::from(len);
         work(&format!("(i64.const {})", result.cast_signed()))
     };
+    let with_tail = |at: u32, len: u32| {
+        let words = [at.to_le_bytes(), len.to_le_bytes()];
+        replies(&[&[4], words.as_flattened()].concat())
+    };
     vec![
         guest_of(
             "reply-outside-memory",
@@ -406,6 +410,23 @@ fn abi() -> Vec<Guest> {
             replies(&[9, 1]),
             BreaksRules("unknown status 9"),
         ),
+        guest_of(
+            "reply-tail-outside-memory",
+            with_tail(131_071, 2),
+            BreaksRules("the tail of its reply"),
+        ),
+        guest_of(
+            "reply-tail-that-wraps",
+            with_tail(u32::MAX, u32::MAX),
+            BreaksRules("the tail of its reply"),
+        ),
+        guest_of(
+            "reply-tail-nowhere",
+            replies(&[4, 0, 0, 0, 0, 1, 2, 3]),
+            BreaksRules("too short to say where its tail is"),
+        ),
+        guest_of("reply-tail-of-everything", with_tail(0, 131_072), NoValue),
+        guest_of("reply-tail-of-nothing", with_tail(0, 0), NoValue),
         guest_of("reply-without-value", replies(&[0]), NoValue),
         guest_of("reply-with-more", replies(&[0, 1, 2, 3]), NoValue),
         guest_of(

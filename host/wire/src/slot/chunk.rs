@@ -164,19 +164,21 @@ impl ChunkReply<'_> {
         true
     }
 
-    /// What the item that was begun replied. One reply each.
+    /// What the item that was begun replied, in pieces. One reply each.
     ///
     /// # Panics
     /// When it is longer than a reply of its kind may be.
-    pub fn put(&self, kind: ReplyKind, payload: &[u8]) {
+    pub fn put(&self, kind: ReplyKind, payload: &[&[u8]]) {
         let slot = self.slot;
-        assert!(payload.len() <= slot.geometry.reply_bytes_max(kind));
-        let at = slot.geometry.reply_payload() + self.len.get();
-        slot.reply.copy_in(at, &(kind as u32).to_le_bytes());
-        slot.reply
-            .copy_in(at + 4, &(payload.len() as u32).to_le_bytes());
-        slot.reply.copy_in(at + ITEM_HEADER, payload);
-        self.len.set(self.len.get() + ITEM_HEADER + payload.len());
+        let len: usize = payload.iter().map(|piece| piece.len()).sum();
+        assert!(len <= slot.geometry.reply_bytes_max(kind));
+        let mut at = slot.geometry.reply_payload() + self.len.get();
+        let header = [(kind as u32).to_le_bytes(), (len as u32).to_le_bytes()];
+        for piece in [header.as_flattened()].iter().chain(payload) {
+            slot.reply.copy_in(at, piece);
+            at += piece.len();
+        }
+        self.len.set(self.len.get() + ITEM_HEADER + len);
         slot.reply
             .store_u32(reply::ITEMS_LEN, self.len.get() as u32);
         let [_, over] = reply::ITEMS;

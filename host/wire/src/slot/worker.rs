@@ -254,10 +254,23 @@ impl WorkerSlot {
     /// When the payload is longer than [`Self::payload_bytes_max`].
     #[inline]
     pub fn reply(&self, id: u64, kind: ReplyKind, payload: &[u8]) {
-        assert!(payload.len() <= self.geometry.reply_bytes_max(kind));
-        self.reply
-            .copy_in(self.geometry.reply_offset(kind, payload.len()), payload);
-        self.reply_in_place(id, kind, payload.len());
+        self.reply_in_pieces(id, kind, &[payload]);
+    }
+
+    /// The same with a payload in several pieces.
+    ///
+    /// # Panics
+    /// When they are longer than [`Self::payload_bytes_max`] together.
+    #[inline]
+    pub fn reply_in_pieces(&self, id: u64, kind: ReplyKind, payload: &[&[u8]]) {
+        let len = payload.iter().map(|piece| piece.len()).sum();
+        assert!(len <= self.geometry.reply_bytes_max(kind));
+        let mut to = self.geometry.reply_offset(kind, len);
+        for piece in payload {
+            self.reply.copy_in(to, piece);
+            to += piece.len();
+        }
+        self.reply_in_place(id, kind, len);
     }
 
     /// Answers call `id` with what lies in the slot already.

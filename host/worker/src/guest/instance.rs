@@ -41,8 +41,8 @@ pub trait Reply {
     /// The longest reply that is taken, in bytes.
     fn bytes_max(&self) -> usize;
 
-    /// Takes the reply, straight out of the guest's memory. Called at most once.
-    fn put(&mut self, bytes: &[u8]);
+    /// Takes the reply, straight out of the guest's memory, where it may lie in several pieces. Called at most once.
+    fn put(&mut self, pieces: &[&[u8]]);
 }
 
 impl Reply for Vec<u8> {
@@ -50,9 +50,11 @@ impl Reply for Vec<u8> {
         usize::MAX
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    fn put(&mut self, pieces: &[&[u8]]) {
         self.clear();
-        self.extend_from_slice(bytes);
+        for piece in pieces {
+            self.extend_from_slice(piece);
+        }
     }
 }
 
@@ -181,13 +183,12 @@ impl<W: World> Guest<W> {
             }
         }
         let (at, len) = abi::unpack(run(store, work, (at, len))?);
-        let bytes = checked_reply(memory.data(&*store), at, len)?;
+        let replied = checked_reply(memory.data(&*store), at, len)?;
         self.lent = Some((at, len));
-        if bytes.len() > reply.bytes_max() {
-            return Err(too_large(bytes.len()));
+        match replied {
+            Replied::Whole(bytes) => put(reply, &[bytes]),
+            Replied::WithTail(head, tail) => put(reply, &[&[abi::STATUS_VALUE], head, tail]),
         }
-        reply.put(bytes);
-        Ok(())
     }
 
     /// Gives the guest the memory of its last reply back, so that it can serve another call.
@@ -245,12 +246,7 @@ impl<W: World> Guest<W> {
             .call(&mut self.store, values, results)
             .map_err(|error| explain(&error, self.store.data_mut()))?;
         let bits = results.first().map(|value| to_bits(value).to_le_bytes());
-        let bytes = bits.as_ref().map_or(&[][..], |bits| &bits[..]);
-        if bytes.len() > reply.bytes_max() {
-            return Err(too_large(bytes.len()));
-        }
-        reply.put(bytes);
-        Ok(())
+        put(reply, &[bits.as_ref().map_or(&[][..], |bits| &bits[..])])
     }
 
     /// Runs a whole program; an exit is its result. The instance is used up.
@@ -280,7 +276,7 @@ impl<W: World> Guest<W> {
             })) => code,
             Err(other) => return Err(other),
         };
-        reply.put(&to_bits(&Val::I32(code)).to_le_bytes());
+        reply.put(&[&to_bits(&Val::I32(code)).to_le_bytes()]);
         Ok(())
     }
 
@@ -324,20 +320,58 @@ pub(super) fn run<W, P: WasmParams, R: WasmResults>(
         .map_err(|error| explain(&error, store.data_mut()))
 }
 
+/// What a work function returned.
+enum Replied<'a> {
+    /// Status and content.
+    Whole(&'a [u8]),
+    /// A value in two pieces, without its status.
+    WithTail(&'a [u8], &'a [u8]),
+}
+
 /// The bytes of a reply, if it is one by the rules.
-fn checked_reply(memory: &[u8], at: u32, len: u32) -> Result<&[u8], Ended> {
+fn checked_reply(memory: &[u8], at: u32, len: u32) -> Result<Replied<'_>, Ended> {
     let bytes = slice(memory, at, len).ok_or_else(|| {
         Ended::broke_rules(format!(
             "its reply of {len} bytes at {at:#x} is outside the memory"
         ))
     })?;
-    match bytes.first() {
-        Some(0..=abi::STATUS_MAX) => Ok(bytes),
-        Some(status) => Err(Ended::broke_rules(format!(
+    match bytes {
+        [0..=abi::STATUS_MAX, ..] => Ok(Replied::Whole(bytes)),
+        [abi::STATUS_VALUE_WITH_TAIL, rest @ ..] => with_tail(memory, rest),
+        [status, ..] => Err(Ended::broke_rules(format!(
             "its reply has the unknown status {status}"
         ))),
-        None => Err(Ended::broke_rules("its reply is empty")),
+        [] => Err(Ended::broke_rules("its reply is empty")),
     }
+}
+
+/// `reply` is what follows the status.
+#[cold]
+fn with_tail<'a>(memory: &'a [u8], reply: &'a [u8]) -> Result<Replied<'a>, Ended> {
+    let [head @ .., a0, a1, a2, a3, l0, l1, l2, l3] = reply else {
+        return Err(Ended::broke_rules(
+            "its reply is too short to say where its tail is",
+        ));
+    };
+    let at = u32::from_le_bytes([*a0, *a1, *a2, *a3]);
+    let len = u32::from_le_bytes([*l0, *l1, *l2, *l3]);
+    match slice(memory, at, len) {
+        Some(tail) => Ok(Replied::WithTail(head, tail)),
+        None => Err(Ended::broke_rules(format!(
+            "the tail of its reply, {len} bytes at {at:#x}, is outside the memory"
+        ))),
+    }
+}
+
+/// Hands a reply over, unless it is too long.
+#[inline]
+fn put(reply: &mut impl Reply, pieces: &[&[u8]]) -> Result<(), Ended> {
+    let bytes = pieces.iter().map(|piece| piece.len()).sum();
+    if bytes > reply.bytes_max() {
+        return Err(too_large(bytes));
+    }
+    reply.put(pieces);
+    Ok(())
 }
 
 fn too_large(len: usize) -> Ended {

@@ -106,7 +106,7 @@ impl Slot {
             }
             let mut args = vec![0; item.len()];
             self.honest.read_args_at(request.len, item.start, &mut args);
-            chunk.put(ReplyKind::Value, &Self::value(request, args));
+            chunk.put(ReplyKind::Value, &[&Self::value(request, args)]);
         }
         chunk.finish(request.id);
     }
