@@ -11,7 +11,7 @@ use futures_core::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::{self, Advance, Call, Chunk, Running};
+use crate::call::{self, Advance, Call, Chunk, Raw, Running};
 use crate::function::Function;
 use crate::hold::{Hold, Shared};
 use crate::pool::CallEnd;
@@ -23,13 +23,16 @@ const CALLS_PER_WORKER: usize = 2;
 
 /// Short calls travel together, about as many as take this long: the host is asleep meanwhile, and waking it costs
 /// a part of that.
-const CHUNK: Duration = Duration::from_millis(1);
+const CHUNK: Duration = Duration::from_millis(2);
 
 /// The most calls that travel together.
 const CHUNK_MAX: usize = 4096;
 
 /// From one chunk to the next: what the first calls of a function take says little.
-const GROWTH_MAX: usize = 8;
+const GROWTH_MAX: usize = 16;
+
+/// Into so many a chunk may be split where few items are left.
+const SHARES_MAX: usize = 8;
 
 /// So many results are handed out before the other calls are looked after.
 const BETWEEN_LOOKS: u32 = 32;
@@ -69,6 +72,12 @@ enum Way<A, R> {
     One(Box<Running<A, R>>),
     /// Several, as one call.
     Many(Box<Running<Chunk<A>, R>>),
+    /// Several whose call is over and has not been read yet. A worker had it for this time, if it replied.
+    Ended(
+        Box<Running<Chunk<A>, R>>,
+        Result<Raw, Error>,
+        Option<Duration>,
+    ),
     /// Several that cannot travel together, one after the other.
     Singly(Option<Box<Running<A, R>>>, VecDeque<A>),
     Over,
@@ -94,17 +103,31 @@ where
 }
 
 impl<A, R, I> Calls<A, R, I> {
-    /// How many works may be under way, and how many items in each.
-    fn room(&self) -> (usize, usize) {
+    /// How many works may be under way, and how many items in the next.
+    fn room(&self) -> (usize, usize)
+    where
+        I: Iterator,
+    {
         let config = &self.shared.pool.config;
         let works = config.workers.saturating_mul(CALLS_PER_WORKER);
         // A limit of time is each item's own, which only a call of its own can have.
         let is_timed =
             self.timeout.or(config.limits.timeout).is_some() || config.limits.cpu_time.is_some();
-        let chunk = if is_timed { 1 } else { self.chunk };
+        if is_timed {
+            return (self.in_flight.map_or(works, |items| works.min(items)), 1);
+        }
+        let left = self.inputs.as_ref().and_then(|left| left.size_hint().1);
+        let chunk = left.map_or(self.chunk, |left| share(self.chunk, left, works));
         match self.in_flight {
             None => (works, chunk),
             Some(items) => (works.min(items), chunk.min((items / works).max(1))),
+        }
+    }
+
+    /// So many items should have travelled together, if that is known.
+    fn learn(&mut self, chunk: Option<usize>) {
+        if let Some(chunk) = chunk {
+            self.chunk = chunk.min(self.chunk.saturating_mul(GROWTH_MAX)).max(1);
         }
     }
 }
@@ -129,9 +152,11 @@ where
         };
         self.function = Some(Ok(function));
         self.handed_out = 0;
-        for work in &mut self.works {
-            if let Some(chunk) = work.poll(&self.shared, function, cx) {
-                self.chunk = chunk.min(self.chunk.saturating_mul(GROWTH_MAX)).max(1);
+        // All of them before the replies of one are read: a worker that is free has its next items meanwhile.
+        for go_on in [Work::poll, Work::read] {
+            for place in 0..self.works.len() {
+                let chunk = go_on(&mut self.works[place], &self.shared, function, cx);
+                self.learn(chunk);
             }
         }
         self.works.retain(|work| !work.is_used_up());
@@ -148,8 +173,9 @@ where
             let Some(mut work) = self.begin(function, items) else {
                 break;
             };
-            if let Some(chunk) = work.poll(&self.shared, function, cx) {
-                self.chunk = chunk.min(self.chunk.saturating_mul(GROWTH_MAX)).max(1);
+            for go_on in [Work::poll, Work::read] {
+                let chunk = go_on(&mut work, &self.shared, function, cx);
+                self.learn(chunk);
             }
             self.works.push_back(work);
         }
@@ -227,7 +253,7 @@ type Place<A, R> = fn(&VecDeque<Work<A, R>>) -> Option<usize>;
 
 impl<A, R> Work<A, R> {
     fn is_used_up(&self) -> bool {
-        self.results.is_empty() && matches!(self.way, Way::Over)
+        self.results.is_empty() && self.left == 0
     }
 
     fn has_result(&self) -> bool {
@@ -241,6 +267,9 @@ where
     R: DeserializeOwned,
 {
     /// Goes on. When all items are over in one go: how many of them should have been so.
+    ///
+    /// # Panics
+    /// When the application's own code panicked as it read a result of theirs before.
     fn poll(
         &mut self,
         shared: &Arc<Shared>,
@@ -248,15 +277,20 @@ where
         cx: &mut Context<'_>,
     ) -> Option<usize> {
         match &mut self.way {
-            Way::Over => None,
+            Way::Ended(..) => None,
+            Way::Over => {
+                assert_eq!(self.left, 0, "results were lost in an earlier panic");
+                None
+            }
             Way::One(running) => {
                 let Poll::Ready(result) = Pin::new(&mut **running).poll(cx) else {
                     return None;
                 };
                 self.way = Way::Over;
                 self.left = 0;
+                let took = result.is_ok().then(|| self.begun.elapsed());
                 self.results.push_back(result);
-                Some(self.better_size(1))
+                took.map(|took| better_size(took, 1))
             }
             Way::Many(running) => {
                 let ended = match running.poll_raw(cx) {
@@ -269,46 +303,11 @@ where
                     Poll::Ready(Ok(Advance::Reply(raw))) => Ok(raw),
                     Poll::Ready(Err(error)) => Err(error),
                 };
-                let items = running.take_args().map(|Chunk(items)| items);
-                let mut items = VecDeque::from(items.unwrap_or_default());
-                let all = items.len();
-                let (results, begun, error) = match ended {
-                    Ok(raw) => {
-                        let results = running.items_of(raw, all);
-                        let begun = results.len();
-                        (results, begun, None)
-                    }
-                    Err(error) => {
-                        let (results, begun) = running.items_left().unwrap_or_default();
-                        (results, begun, Some(error))
-                    }
-                };
-                for result in results.into_iter().take(all) {
-                    items.pop_front();
-                    self.give(shared, result);
+                // Without the time that it waited for a worker: more of them would not shorten that.
+                let took = ended.as_ref().ok().and_then(Raw::took);
+                if let Way::Many(running) = std::mem::replace(&mut self.way, Way::Over) {
+                    self.way = Way::Ended(running, ended, took);
                 }
-                let over = all - items.len();
-                if items.is_empty() {
-                    self.way = Way::Over;
-                    return Some(self.better_size(all));
-                }
-                // A worker that lies may have run any of them.
-                if let Some(Error::BrokenWorker(broken)) = &error
-                    && matches!(broken.cause(), Cause::Protocol(_))
-                {
-                    for _ in items.drain(..) {
-                        self.give(shared, Err(Error::BrokenWorker(broken.clone())));
-                    }
-                }
-                // The one that was under way has the error, and is not run again.
-                if begun > over
-                    && items.pop_front().is_some()
-                    && let Some(error) = error
-                {
-                    self.give(shared, Err(error));
-                }
-                self.go_on(shared, function, items, over > 0);
-                self.poll(shared, function, cx);
                 None
             }
             Way::Singly(running, items) => {
@@ -338,6 +337,84 @@ where
         }
     }
 
+    /// Reads what has ended since. When all items are over in one go, or none has begun: how many of them should have
+    /// travelled together.
+    fn read(
+        &mut self,
+        shared: &Arc<Shared>,
+        function: usize,
+        cx: &mut Context<'_>,
+    ) -> Option<usize> {
+        let mut better = None;
+        loop {
+            match std::mem::replace(&mut self.way, Way::Over) {
+                Way::Ended(running, ended, took) => {
+                    let all = self.left;
+                    self.take(shared, function, *running, ended);
+                    match self.left {
+                        0 => return took.map(|took| better_size(took, all)),
+                        // Together they may be longer than a payload.
+                        left if left == all => better = Some(all / 2),
+                        _ => {}
+                    }
+                    self.poll(shared, function, cx);
+                }
+                other => {
+                    self.way = other;
+                    return better;
+                }
+            }
+        }
+    }
+
+    /// What has become of items that travelled together, and how those go on that have not begun.
+    fn take(
+        &mut self,
+        shared: &Arc<Shared>,
+        function: usize,
+        mut running: Running<Chunk<A>, R>,
+        ended: Result<Raw, Error>,
+    ) {
+        let items = running.take_args().map(|Chunk(items)| items);
+        let mut items = VecDeque::from(items.unwrap_or_default());
+        let all = items.len();
+        let (results, begun, error) = match ended {
+            Ok(raw) => {
+                let results = running.items_of(raw, all);
+                let begun = results.len();
+                (results, begun, None)
+            }
+            Err(error) => {
+                let (results, begun) = running.items_left().unwrap_or_default();
+                (results, begun, Some(error))
+            }
+        };
+        for result in results.into_iter().take(all) {
+            items.pop_front();
+            self.give(shared, result);
+        }
+        let over = all - items.len();
+        if items.is_empty() {
+            return;
+        }
+        // A worker that lies may have run any of them.
+        if let Some(Error::BrokenWorker(broken)) = &error
+            && matches!(broken.cause(), Cause::Protocol(_))
+        {
+            for _ in items.drain(..) {
+                self.give(shared, Err(Error::BrokenWorker(broken.clone())));
+            }
+        }
+        // The one that was under way has the error, and is not run again.
+        if begun > over
+            && items.pop_front().is_some()
+            && let Some(error) = error
+        {
+            self.give(shared, Err(error));
+        }
+        self.go_on(shared, function, items, over > 0);
+    }
+
     fn give(&mut self, shared: &Arc<Shared>, result: Result<R, Error>) {
         self.left -= 1;
         shared.pool.tally.ended(CallEnd::of_result(&result));
@@ -356,15 +433,21 @@ where
             Way::Singly(None, items)
         };
     }
+}
 
-    /// How many items take about as long as a chunk should.
-    fn better_size(&self, items: usize) -> usize {
-        let took = self.begun.elapsed().as_nanos().max(1);
-        let better = CHUNK.as_nanos() * items as u128 / took;
-        usize::try_from(better)
-            .unwrap_or(usize::MAX)
-            .clamp(1, CHUNK_MAX)
-    }
+/// How many of so many items that are left travel together, where as many as a `chunk` may. The last ones are shared out,
+/// or one worker would have a whole chunk when the others have nothing.
+fn share(chunk: usize, left: usize, works: usize) -> usize {
+    let least = chunk.div_ceil(SHARES_MAX);
+    chunk.min(left.div_ceil(works).max(least))
+}
+
+/// How many items take about as long as a chunk should, when so many took this time.
+fn better_size(took: Duration, items: usize) -> usize {
+    let better = CHUNK.as_nanos() * items as u128 / took.as_nanos().max(1);
+    usize::try_from(better)
+        .unwrap_or(usize::MAX)
+        .clamp(1, CHUNK_MAX)
 }
 
 macro_rules! stream {
@@ -457,4 +540,29 @@ stream! {
 stream! {
     /// Results as they come, made by [`crate::Host::map_unordered`].
     MapUnordered, |works| works.iter().position(Work::has_result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_items_are_shared_out_but_not_one_by_one() {
+        let shares = |chunk, mut left: usize| {
+            let mut shares = Vec::new();
+            while left > 0 {
+                let share = share(chunk, left, 4).min(left);
+                shares.push(share);
+                left -= share;
+            }
+            shares
+        };
+        assert_eq!(shares(100, 1000)[..7], [100; 7]);
+        assert_eq!(shares(100, 1000)[7..11], [75, 57, 42, 32]);
+        assert!(shares(100, 1000).iter().rev().skip(1).all(|n| *n >= 13));
+        assert_eq!(shares(1, 3), [1; 3]);
+        // What is claimed to be left need not be true.
+        assert_eq!(share(100, 0, 4), 13);
+        assert_eq!(share(100, usize::MAX, 4), 100);
+    }
 }

@@ -7,6 +7,8 @@ mod following;
 mod hosting;
 mod replies;
 mod running;
+mod serving;
+mod settling;
 mod waiting;
 
 use std::future::IntoFuture;
@@ -20,6 +22,7 @@ pub(crate) use self::args::Chunk;
 use self::choices::Chosen;
 use self::following::Following;
 pub(crate) use self::following::Sink;
+pub(crate) use self::replies::Raw;
 pub(crate) use self::running::Advance;
 pub use self::running::Running;
 use self::running::{Step, detach};

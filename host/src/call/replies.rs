@@ -1,6 +1,7 @@
 //! What came back, and what it says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stockade_wire::message;
@@ -32,6 +33,12 @@ impl<A, R: DeserializeOwned> Running<A, R> {
 impl Raw {
     pub(super) fn new(payload: Payload, from: Option<(Arc<Worker>, CallOf)>) -> Self {
         Self { payload, from }
+    }
+
+    /// For how long a worker had the call, by now, if that is known.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        let (_, call) = self.from.as_ref()?;
+        Some(call.published.elapsed())
     }
 
     /// The reply itself.

@@ -9,31 +9,28 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::message::split_host_call;
-use stockade_wire::slot::machine::StopReason;
 use stockade_wire::slot::{Chunk, Listens, Written};
 
 use super::args::Args;
-use super::blame::{broken, disbelieved, failed};
+use super::blame::broken;
 use super::choices::Chosen;
 use super::hosting::Hosting;
 use super::replies::Raw;
 use super::waiting::Waiting;
-use crate::error::{Broken, Exit, Phase};
+use crate::error::{Broken, Phase};
 use crate::functions::Entry;
 use crate::handle;
 use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
-use crate::limits::{Codec, Interrupt};
+use crate::limits::Codec;
 use crate::pool::{
-    CallEnd, CallOf, Detached, Event, InFlight, Lease, Outcome, Payload, Pool, Taken, Terms,
-    WaitWorker, Wanted, Worker,
+    CallEnd, CallOf, Detached, InFlight, Lease, Pool, Taken, Terms, WaitWorker, Worker,
 };
 use crate::progress::Whereabouts;
-use crate::{Cause, Error, Limiter, Progress, codec, output};
+use crate::{Cause, Error, Limiter, Progress, output};
 
 /// After so many workers that were gone before they had a call, or did not accept it, it is given up.
-const DISPATCHES_MAX: u32 = 3;
+pub(super) const DISPATCHES_MAX: u32 = 3;
 
 /// A call that is awaited: what [`crate::Host::run_sync`] returns.
 #[must_use = "futures do nothing unless polled"]
@@ -378,218 +375,6 @@ where
             lease.worker().request_refused(len);
         }
         written
-    }
-
-    /// Does what the guest wants, or begins to.
-    fn serve(&mut self, Event { place, wanted }: Event) -> Result<Option<Advance>, Error> {
-        let Step::InFlight(in_flight) = &mut self.step else {
-            unreachable!("only a call in flight has events")
-        };
-        let pool = self.hold.pool();
-        let request = match wanted {
-            Wanted::Item(item) => {
-                in_flight.answer(place, &[], None);
-                return Ok(Some(Advance::Item(item)));
-            }
-            Wanted::Log(log) => {
-                let name = pool.functions.entry(self.function).name();
-                log.deliver(name, in_flight.worker().id);
-                in_flight.answer(place, &[], None);
-                return Ok(None);
-            }
-            Wanted::Output => {
-                if let Some(following) = self.chosen.following() {
-                    following.take(in_flight);
-                }
-                in_flight.answer(place, &[], None);
-                return Ok(None);
-            }
-            Wanted::HostCall(request) => request,
-        };
-        let functions = &pool.config.host_functions;
-        let Some((name, request)) = split_host_call(&request) else {
-            let refusal = codec::refusal(codec::NO_FUNCTION, "its name is not UTF-8");
-            in_flight.answer(place, &refusal, None);
-            return Ok(None);
-        };
-        let answering = match functions.answering(name, request) {
-            Ok(answering) => answering,
-            Err(refusal) => {
-                in_flight.answer(place, &refusal, None);
-                return Ok(None);
-            }
-        };
-        let runtime = pool.config.runtime.as_ref();
-        let runtime = runtime.expect("no host with functions is built without a runtime");
-        let limiter = self.chosen.limiter().unwrap_or(&pool.config.limiter);
-        // Given back now, so that what the function calls can have it.
-        drop(in_flight.worker().lend_permit(in_flight.id()));
-        self.hosting = Some(Box::new(Hosting::start(
-            name.to_owned(),
-            place,
-            answering,
-            runtime,
-            limiter.clone(),
-            pool.lend(),
-        )));
-        Ok(None)
-    }
-
-    /// Waits for the host function that the guest waits for, if it does.
-    fn host(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Advance>, Error>> {
-        let Some(hosting) = &mut self.hosting else {
-            return Poll::Pending;
-        };
-        let Poll::Ready(answer) = hosting.poll(cx) else {
-            return Poll::Pending;
-        };
-        self.hosting = None;
-        let mut answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                // Its guest waits, and is stopped when the call is dropped.
-                if let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Over) {
-                    self.keep_what_is_left(&in_flight);
-                }
-                return Poll::Ready(Err(error));
-            }
-        };
-        let limit = self.hold.pool().config.limits.payload_bytes;
-        if answer.bytes.len() > limit {
-            let reason = format!(
-                "the result of {} bytes is longer than the limit of {limit}",
-                answer.bytes.len()
-            );
-            answer.bytes = codec::refusal(codec::NOT_ENCODABLE, &reason);
-        }
-        if let Step::InFlight(in_flight) = &mut self.step {
-            in_flight.answer(answer.place, &answer.bytes, Some(answer.permit));
-        }
-        Poll::Ready(Ok(None))
-    }
-
-    /// The same as [`Self::settle`] for a reply that leaves nothing to be done.
-    #[inline]
-    fn settle_short(&mut self, payload: Payload) -> Advance {
-        if let Step::InFlight(in_flight) = &self.step {
-            self.time(in_flight);
-        }
-        self.step = Step::Over;
-        Advance::Reply(Raw::new(payload, None))
-    }
-
-    /// Notes how long the call took.
-    #[inline]
-    fn time(&self, in_flight: &InFlight) {
-        let queue = self.waiting.as_ref().map(|waiting| {
-            let published = in_flight.published();
-            published.saturating_duration_since(waiting.since())
-        });
-        let calls = self.args.as_ref().map_or(1, Args::count);
-        in_flight.time(&self.hold.pool().tally, queue, calls);
-    }
-
-    fn settle(&mut self, outcome: Outcome) -> Result<Option<Advance>, Error> {
-        // Over whatever happens: decoding runs the application's code, which may panic.
-        let Step::InFlight(mut in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
-            unreachable!("only a call in flight has an outcome")
-        };
-        if let Some(choices) = self.chosen.get_mut()
-            && let Some(output) = &mut choices.output
-        {
-            *output = in_flight.kept_output().unwrap_or_default();
-            if let Some(following) = &mut choices.following {
-                following.finish(&in_flight, &output.streams);
-            }
-        }
-        if !matches!(outcome, Outcome::Retry { .. }) {
-            self.time(&in_flight);
-        }
-        if !matches!(outcome, Outcome::Reply(_) | Outcome::Retry { .. }) {
-            self.keep_what_is_left(&in_flight);
-        }
-        let pool = self.hold.pool();
-        let function = pool.functions.entry(self.function);
-        match outcome {
-            Outcome::Failed { failure, stderr } => {
-                let limits = &pool.config.limits;
-                Err(failed(in_flight.of(), function, limits, *failure, stderr))
-            }
-            Outcome::Reply(payload) => Ok(Some(Advance::Reply(Raw::new(
-                payload,
-                in_flight.into_worker(),
-            )))),
-            Outcome::Retry { exit } => {
-                // One that ended in good order just before says nothing about the call.
-                // Nor does one whose guest still thinks about its last call.
-                let ended = match exit {
-                    None => pool.recipe().asks,
-                    exit => exit == Some(Exit::Code(0)),
-                };
-                if ended && self.ended_before < self.hold.pool().config.workers {
-                    self.ended_before += 1;
-                } else {
-                    self.dispatches += 1;
-                }
-                if self.dispatches < DISPATCHES_MAX {
-                    self.step = Step::Begin;
-                    return Ok(None);
-                }
-                let broken = broken(in_flight.of(), function, Cause::Unresponsive);
-                Err(Broken {
-                    exit,
-                    process_died: true,
-                    ..broken
-                }
-                .into())
-            }
-            Outcome::Stopped(StopReason::TimedOut) => Err(Error::Timeout {
-                phase: Phase::Running,
-                elapsed: in_flight.published().elapsed(),
-            }),
-            Outcome::Stopped(StopReason::CpuTime) => {
-                let limit = self.hold.pool().config.limits.cpu_time.unwrap_or_default();
-                let broken = broken(in_flight.of(), function, Cause::CpuTime { limit });
-                let process_died = self.hold.pool().config.interrupt == Interrupt::KillOnly;
-                Err(Broken {
-                    process_died,
-                    ..broken
-                }
-                .into())
-            }
-            Outcome::Stopped(StopReason::CallerGone | StopReason::Cancelled) => Err(Error::Closed),
-            Outcome::Died {
-                exit,
-                stderr,
-                forbidden,
-            } => {
-                let cause = match exit {
-                    Some(Exit::Signal(Exit::SIGSYS)) => {
-                        Cause::PolicyViolation { syscall: forbidden }
-                    }
-                    _ => Cause::Died,
-                };
-                let broken = broken(in_flight.of(), function, cause);
-                Err(Broken {
-                    exit,
-                    stderr_tail: stderr,
-                    process_died: true,
-                    ..broken
-                }
-                .into())
-            }
-            Outcome::Lie(lie) => Err(disbelieved(in_flight.of(), function, lie)),
-        }
-    }
-
-    /// Of a chunk that was stopped or whose worker has died: which of its items are over, and which have begun.
-    /// Items end one after the other, so a look at a worker that has not come to its end yet finds the first of
-    /// them.
-    fn keep_what_is_left(&mut self, in_flight: &InFlight) {
-        if self.args.as_ref().is_some_and(|args| args.count() > 1) {
-            let chunk = in_flight.worker().slot().chunk(in_flight.id());
-            self.left = Some(Box::new((chunk, in_flight.of())));
-        }
     }
 }
 

@@ -52,6 +52,69 @@ async fn a_slow_call_does_not_hold_up_those_behind_it() {
     assert!(*slept.iter().max().unwrap() >= 300_000_000);
 }
 
+/// The same after others that were short, and where nobody knows how many there are.
+#[tokio::test]
+async fn what_earlier_items_took_does_not_put_slow_ones_behind_each_other() {
+    let (host, _) = host(2).await;
+    for _ in 0..2 {
+        let mut quick =
+            host.map::<_, _, u64, _>("elapsed_over_sleep", (0..2000u64).map(|_| (0u64,)));
+        while let Some(result) = quick.next().await {
+            result.unwrap();
+        }
+        let mut left = std::iter::once((300u64,)).chain((0..20).map(|_| (1,)));
+        let inputs = std::iter::from_fn(|| left.next());
+        let mut unordered = host.map_unordered::<_, _, u64, _>("elapsed_over_sleep", inputs);
+        let first = unordered.next().await.unwrap().unwrap();
+        assert!(first < 300_000_000, "the slow one came first: {first}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_panics_as_it_is_read_is_not_lost_in_silence() {
+    #[derive(Debug, PartialEq)]
+    struct Picky(u64);
+
+    impl<'de> serde::Deserialize<'de> for Picky {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let n = u64::deserialize(deserializer)?;
+            assert_ne!(n, 400, "not this one");
+            Ok(Self(n))
+        }
+    }
+
+    let (host, limiter) = host(2).await;
+    let mut results: Map<_, Picky, _> = host.map("echo_u64", (0..1000u64).map(|n| (n,)));
+    let mut next = async || {
+        let polled = poll_fn(|cx| {
+            let mut next = pin!(results.next());
+            let polled = std::panic::AssertUnwindSafe(|| next.as_mut().poll(cx));
+            match std::panic::catch_unwind(polled) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(result)) => Poll::Ready(Some(result)),
+                Err(_) => Poll::Ready(None),
+            }
+        });
+        polled.await
+    };
+    let mut n = 0;
+    // What came before it in the same chunk is not read either.
+    while let Some(result) = next().await {
+        assert_eq!(result.unwrap().unwrap(), Picky(n));
+        n += 1;
+    }
+    assert!(n <= 400);
+    assert!(
+        next().await.is_none(),
+        "it goes on as if nothing had happened"
+    );
+    drop(results);
+    eventually_async(BOUND, || {
+        limiter.borrowed() == 0 && host.stats().calls.running == 0
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn inputs_are_taken_as_they_are_needed() {
     let (host, _) = host(2).await;
