@@ -31,7 +31,7 @@ impl Pool {
     #[cold]
     fn may_keep(&self, worker: &Worker) -> bool {
         let state = self.lock();
-        state.queue.waiting() == 0 && !state.closed && !state.is_superseded() && !worker.is_dead()
+        state.queue.waiting() == 0 && !state.closed && !state.is_superseded() && !worker.is_gone()
     }
 
     fn acquire_locked(self: &Arc<Self>) -> Result<Lease, WaitWorker> {
@@ -70,7 +70,7 @@ impl Pool {
     #[inline]
     pub(crate) fn release(&self, worker: Arc<Worker>) {
         let pass = self.hot.pass();
-        let Some(pass) = pass.filter(|_| !worker.is_dead() && worker.spent().is_none()) else {
+        let Some(pass) = pass.filter(|_| !worker.is_gone() && worker.spent().is_none()) else {
             return self.release_looking(worker);
         };
         let worker = match self.hot.is_taken() {
@@ -95,7 +95,7 @@ impl Pool {
     /// The same with a look at everything that may stand against the worker being idle.
     fn release_looking(&self, worker: Arc<Worker>) {
         let state = self.lock();
-        if self.has_surplus(&state) && !worker.is_dead() {
+        if self.has_surplus(&state) && !worker.is_gone() {
             // Its successor may be what makes it one too many.
             let reason = worker.spent().unwrap_or(EndReason::Idle);
             return self.let_go(state, &worker, reason);
@@ -104,8 +104,8 @@ impl Pool {
     }
 
     pub(super) fn release_locked(&self, mut state: Locked<'_>, worker: Arc<Worker>) {
-        // A worker may die while a call that then fails to encode has it.
-        if worker.is_dead() {
+        // A worker may die, or be killed, while a call that then fails to encode has it.
+        if worker.is_gone() {
             return;
         }
         if state.closed {

@@ -31,7 +31,7 @@ impl Pool {
 
     /// What was true of a worker when it was put into the hot place need not be any more.
     fn cool(&self, state: &mut State, worker: Arc<Worker>) {
-        if worker.is_dead() {
+        if worker.is_gone() {
             return;
         }
         match worker.spent() {
@@ -55,7 +55,7 @@ impl Pool {
     /// Lets a worker be idle, if nothing stands against that.
     pub(super) fn put_idle(&self, worker: Arc<Worker>) -> Result<(), Arc<Worker>> {
         let mut state = self.lock_around_hot();
-        if self.hot.pass().is_none() || worker.is_dead() || worker.spent().is_some() {
+        if self.hot.pass().is_none() || worker.is_gone() || worker.spent().is_some() {
             return Err(worker);
         }
         state.idle.push(worker);

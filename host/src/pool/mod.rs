@@ -8,7 +8,9 @@ mod hot;
 mod in_flight;
 mod lease;
 mod locked;
+mod seen_walls;
 mod spare;
+mod starts;
 mod succession;
 mod tally;
 mod worker;
@@ -16,12 +18,11 @@ mod worker;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Poll, Wake, Waker};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::Waker;
 use std::time::Instant;
 
 use stockade_wire::message::WorkerSetup;
-use stockade_wire::namespaces::Namespaces;
 use stockade_wire::slot::Geometry;
 use stockade_wire::sys::fork;
 
@@ -30,6 +31,7 @@ pub(crate) use counters::Counters;
 pub(crate) use ends::EndReason;
 pub(crate) use in_flight::{CallOf, InFlight, Outcome, Payload, Taken};
 pub(crate) use lease::{Lease, WaitWorker};
+pub(crate) use starts::{StartError, StartFor};
 pub(crate) use succession::Detached;
 pub(crate) use tally::{CallEnd, Tally};
 pub(crate) use worker::{Event, Prepared, Terms, Wanted, Worker};
@@ -49,9 +51,8 @@ use crate::functions::Functions;
 use crate::process::{ForkServer, HandedNamespaces, Program};
 use crate::supervisor::{Membership, Timer};
 use crate::trials::Trials;
-use crate::walls::ShownNamespaces;
 use crate::wasi::Directories;
-use crate::{Error, Stats, Walls};
+use crate::{Stats, Walls};
 
 /// What a pool needs to start workers.
 #[derive(Debug)]
@@ -152,35 +153,6 @@ impl State {
     /// How many workers can be given a call, now or when theirs is over.
     fn ready(&self) -> usize {
         (self.alive.len() + self.ordered).saturating_sub(self.leaving + self.coming)
-    }
-}
-
-/// Why a worker is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StartFor {
-    /// A call waits for one.
-    Call,
-    /// So that there is one.
-    Pool,
-    /// So that there is one more than there may be: it takes the place of another.
-    Spare,
-}
-
-/// Why a worker did not come up.
-#[derive(Debug)]
-pub(crate) enum StartError {
-    /// The artifact does not suit the worker program.
-    Artifact(String),
-    /// Anything else.
-    Error(Error),
-}
-
-impl From<StartError> for Error {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Artifact(reason) => Self::Spawn { reason },
-            StartError::Error(error) => error,
-        }
     }
 }
 
@@ -286,82 +258,6 @@ impl Pool {
         self.lock().lent > 0
     }
 
-    /// Starts as many workers as calls wait for one, within what is allowed, and as many as there are to be
-    /// in any case.
-    fn start_what_is_wanted(&self, state: &mut State) {
-        if state.closed || self.owner != fork::generation() {
-            return;
-        }
-        let least = self.least(state);
-        if let Some((until, _)) = state.health.pause() {
-            if state.queue.waiting() == 0 && state.staying() >= least {
-                return;
-            }
-            let again = Waker::from(Arc::new(Retry(Weak::clone(&self.myself))));
-            state.retry = Some(self.supervisor.wake_at(until, again));
-            return;
-        }
-        while state.coming < state.queue.waiting()
-            && state.staying() + state.ordered < self.workers_max(state)
-        {
-            self.order(state, StartFor::Call);
-        }
-        while state.staying() + state.ordered < least {
-            self.order(state, StartFor::Pool);
-        }
-    }
-
-    /// How many workers there are to be in any case.
-    fn least(&self, state: &State) -> usize {
-        match state.is_superseded() {
-            true => 0,
-            false => self.config.min_workers,
-        }
-    }
-
-    fn order(&self, state: &mut State, why: StartFor) {
-        state.ordered += 1;
-        state.coming += 1;
-        self.supervisor.spawn_worker(&self.myself, why);
-    }
-
-    /// Starts what is missing of the workers that are always there.
-    pub(crate) fn keep_min_workers(&self) {
-        self.start_what_is_wanted(&mut self.lock());
-    }
-
-    /// Has `n` workers ready.
-    pub(crate) async fn warm(&self, n: usize) -> Result<(), Error> {
-        if n > self.config.workers {
-            let reason = format!(
-                "{n} workers are more than `workers`, which is {}: raise that or warm fewer",
-                self.config.workers
-            );
-            return Err(Error::config("warm", reason));
-        }
-        let before = self.lock().health.failures();
-        std::future::poll_fn(|cx| {
-            let waker = cx.waker().clone();
-            let mut state = self.lock();
-            if state.closed || self.owner != fork::generation() {
-                return Poll::Ready(Err(Error::Closed));
-            }
-            if state.ready() >= n {
-                return Poll::Ready(Ok(()));
-            }
-            let paused = state.health.pause().map(|(_, error)| error);
-            if let Some(error) = state.health.failed_since(before).or(paused) {
-                return Poll::Ready(Err(error.into()));
-            }
-            while state.staying() + state.ordered < n {
-                self.order(&mut state, StartFor::Pool);
-            }
-            state.to_wake_when_ready.push(waker);
-            Poll::Pending
-        })
-        .await
-    }
-
     /// A worker is to be replaced: its successor is started, and it goes when that one is ready.
     pub(crate) fn replace(&self, worker: &Arc<Worker>, reason: EndReason) {
         if self.relieve_spare(worker, reason) {
@@ -431,198 +327,6 @@ impl Pool {
         worker.dismiss(&self.supervisor, reason);
     }
 
-    /// Its process has been started; it will be ready, or fail.
-    pub(crate) fn worker_started(&self, worker: &Arc<Worker>) {
-        if worker.started_for() == StartFor::Spare {
-            return self.spare_started(worker);
-        }
-        self.ends.count_start();
-        let mut state = self.lock();
-        state.ordered -= 1;
-        state.alive.push(Arc::clone(worker));
-        if state.closed {
-            drop(state);
-            worker.condemn();
-        }
-    }
-
-    /// No process could be started.
-    pub(crate) fn worker_not_started(&self, error: &std::io::Error, why: StartFor) {
-        let reason = format!("cannot start {}: {error}", self.recipe.program.shown());
-        self.start_failed(StartError::Error(Error::Spawn { reason }), why);
-    }
-
-    /// A worker that was ordered will have no process.
-    pub(crate) fn start_failed(&self, error: StartError, why: StartFor) {
-        if why == StartFor::Spare {
-            return self.spare_failed();
-        }
-        let mut state = self.lock();
-        state.ordered -= 1;
-        self.fail_one(state, error, why);
-    }
-
-    /// Looks at the walls of a worker that says that it is ready; the error is why it is refused.
-    pub(crate) fn inspect_walls(
-        &self,
-        worker: &Worker,
-        namespaces: &Namespaces,
-        shown: &ShownNamespaces,
-    ) -> Result<Walls, String> {
-        let known = self.known_walls();
-        let walls = self.walls_of(worker.pid(), namespaces, shown, known.as_ref());
-        drop(known);
-        walls.breach().map_or(Ok(walls), Err)
-    }
-
-    fn known_walls(&self) -> MutexGuard<'_, Option<Walls>> {
-        self.walls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A worker with these walls is ready.
-    pub(crate) fn note_walls(&self, walls: Walls) {
-        match &mut *self.known_walls() {
-            Some(known) => known.weaken(&walls),
-            none => *none = Some(walls),
-        }
-    }
-
-    /// A worker whose walls stand, and that was started by this user, has handed these over.
-    pub(crate) fn keep_namespaces(&self, user: u32, handed: HandedNamespaces) {
-        if handed.can_be_entered() && self.kept_namespaces(user).is_none() {
-            *self.kept() = Some((user, Arc::new(handed)));
-        }
-    }
-
-    /// What a worker may enter that is started by this user. What another one's worker has made it may be kept out of,
-    /// or, worse, let into: who owns a user namespace has all capabilities in what belongs to that.
-    pub(crate) fn kept_namespaces(&self, user: u32) -> Option<Arc<HandedNamespaces>> {
-        let kept = self.kept();
-        let (maker, kept) = kept.as_ref()?;
-        (*maker == user).then(|| Arc::clone(kept))
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Option<(u32, Arc<HandedNamespaces>)>> {
-        self.namespaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn walls(&self) -> Walls {
-        let known = self.known_walls().clone();
-        // A host has had a worker that was ready, or it would not have been built.
-        let walls = known.unwrap_or_else(|| {
-            self.walls_of(0, &Namespaces::default(), &ShownNamespaces::default(), None)
-        });
-        match self.trials.get() {
-            Some(trials) => walls.with(trials, &self.recipe.directories, self.forks()),
-            None => walls,
-        }
-    }
-
-    fn walls_of(
-        &self,
-        pid: u32,
-        namespaces: &Namespaces,
-        shown: &ShownNamespaces,
-        known: Option<&Walls>,
-    ) -> Walls {
-        Walls::of(
-            pid,
-            self.recipe.program.path(),
-            self.config.hardening,
-            &self.recipe.directories,
-            &self.config.required,
-            namespaces,
-            shown,
-            known,
-        )
-    }
-
-    /// A probe of the worker program has answered; the error is which required wall does not stand.
-    pub(crate) fn add_trials(&self, trials: Arc<Trials>) -> Result<(), String> {
-        let _ = self.trials.set(trials);
-        self.walls().breach().map_or(Ok(()), Err)
-    }
-
-    /// It is ready for its first call.
-    pub(crate) fn worker_ready(&self, worker: Arc<Worker>) {
-        match worker.started_for() {
-            StartFor::Spare => self.spare_ready(worker),
-            StartFor::Call | StartFor::Pool => self.enlist(worker),
-        }
-    }
-
-    /// One that was on its way has come.
-    fn enlist(&self, worker: Arc<Worker>) {
-        let mut state = self.lock();
-        state.coming -= 1;
-        state.health.started();
-        let wakers = std::mem::take(&mut state.to_wake_when_ready);
-        let replaced = std::iter::from_fn(|| state.retiring.pop_front())
-            .find(|(old, _)| !old.is_dead() && !old.is_leaving());
-        let is_successor = replaced.is_some();
-        let replaced = replaced.filter(|(old, reason)| {
-            old.spend(*reason);
-            let place = state.idle.iter().position(|other| other.id == old.id);
-            // One that has a call goes when that is over.
-            place.map(|place| state.idle.remove(place)).is_some()
-        });
-        if !is_successor && self.has_surplus(&state) {
-            self.let_go(state, &worker, EndReason::Idle);
-        } else {
-            self.release_locked(state, worker);
-        }
-        if let Some((old, reason)) = replaced {
-            self.let_go(self.lock(), &old, reason);
-        }
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// It will never be ready. One waiting call is told if the start was made for one; the others get
-    /// starts of their own.
-    pub(crate) fn worker_failed(&self, worker: &Worker, error: StartError) {
-        if worker.started_for() == StartFor::Spare {
-            return self.spare_is_lost(worker);
-        }
-        self.ends.count(EndReason::NotReady);
-        let mut state = self.lock();
-        state.alive.retain(|other| other.id != worker.id);
-        self.fail_one(state, error, worker.started_for());
-    }
-
-    fn fail_one(&self, mut state: Locked<'_>, error: StartError, why: StartFor) {
-        state.coming -= 1;
-        state.health.failed(&error, Instant::now());
-        let mut wakers = std::mem::take(&mut state.to_wake_when_ready);
-        match why {
-            StartFor::Call => wakers.extend(state.queue.give(Err(error)).ok().flatten()),
-            // Of a worker that is to be replaced: it serves on, and asks again.
-            StartFor::Pool | StartFor::Spare => {
-                if let Some((old, _)) = state.retiring.pop_front() {
-                    old.retires_not();
-                }
-            }
-        }
-        self.tell_if_hopeless(&mut state, &mut wakers);
-        self.start_what_is_wanted(&mut state);
-        wakers.extend(state.end_closing());
-        let gone = state.let_pool_go();
-        drop(state);
-        drop(gone);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// While no worker is started and there is none, calls do not wait.
-    fn tell_if_hopeless(&self, state: &mut State, wakers: &mut Vec<Waker>) {
-        while state.ready() == 0
-            && state.queue.waiting() > 0
-            && let Some((_, error)) = state.health.pause()
-        {
-            wakers.extend(state.queue.give(Err(error)).ok().flatten());
-        }
-    }
-
     /// A worker that served was sent SIGKILL, and runs nothing more: another one may take its place before it is gone.
     pub(crate) fn worker_killed(&self, worker: &Worker, reason: EndReason) {
         let mut state = self.lock();
@@ -678,17 +382,6 @@ impl Pool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Whether workers are on their way up.
-    pub(crate) fn is_starting(&self) -> bool {
-        self.lock().coming > 0
-    }
-
-    /// Whether a worker is on its way up for each call that waits for one.
-    pub(crate) fn starts_for_everybody(&self) -> bool {
-        let state = self.lock();
-        state.coming >= state.queue.waiting()
-    }
-
     /// A look at all the pools of a host.
     pub(crate) fn stats(pools: &[Arc<Self>]) -> Stats {
         let newest = pools.last().expect("a host has a pool");
@@ -739,17 +432,6 @@ impl Drop for Lent {
         if self.0.has_surplus(&state) && !state.idle.is_empty() {
             let longest_idle = state.idle.remove(0);
             self.0.let_go(state, &longest_idle, EndReason::Idle);
-        }
-    }
-}
-
-/// Ends a pause.
-struct Retry(Weak<Pool>);
-
-impl Wake for Retry {
-    fn wake(self: Arc<Self>) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.keep_min_workers();
         }
     }
 }

@@ -69,6 +69,7 @@ impl Pool {
     /// Whether a spare is to be made; it counts as ordered then.
     fn orders_spare(&self) -> bool {
         let mut state = self.lock();
+        state.refill = None;
         let wanted = self.forks()
             && !state.closed
             && !state.is_superseded()
@@ -136,10 +137,13 @@ impl Pool {
         self.refill_soon(&mut self.lock());
     }
 
+    /// Not put off by those that come meanwhile, or a host whose workers come often would have no spare.
     fn refill_soon(&self, state: &mut State) {
-        let soon = Instant::now() + REFILL_AFTER;
-        let refill = Waker::from(Arc::new(Refill(Weak::clone(&self.myself))));
-        state.refill = Some(self.supervisor.wake_at(soon, refill));
+        if state.refill.is_none() {
+            let soon = Instant::now() + REFILL_AFTER;
+            let refill = Waker::from(Arc::new(Refill(Weak::clone(&self.myself))));
+            state.refill = Some(self.supervisor.wake_at(soon, refill));
+        }
     }
 
     fn refill_spare(&self) {
@@ -219,8 +223,8 @@ impl State {
     }
 }
 
-/// When the next spare is made: the call that has the worker which came last is over by then, if it is short. Until then
-/// all of them would want the same CPUs.
+/// When the next spare is made: the call that has the worker which came before is over by then, if it is short. Until
+/// then all of them would want the same CPUs.
 const REFILL_AFTER: Duration = Duration::from_millis(2);
 
 /// Makes the next spare.

@@ -9,7 +9,8 @@ use std::os::unix::fs::MetadataExt;
 
 use stockade_wire::namespaces::{Namespace, Outcome};
 
-use super::{Wall, WallState, claimed, missing, numbers, read};
+use super::kernel::{numbers, read};
+use super::{Wall, WallState, claimed, missing};
 use crate::limits::Hardening;
 use crate::process::{HandedNamespaces, SeenNamespaces, Shown};
 

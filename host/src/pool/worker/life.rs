@@ -32,7 +32,7 @@ pub(super) struct Life {
     pub(super) asks: bool,
     /// Its successor is on its way.
     retiring: AtomicBool,
-    /// It was told to end. Changed under the pool's lock.
+    /// It was told to end, or killed. Changed under the pool's lock.
     leaving: AtomicBool,
     /// Why it gets no more calls, as a number, when it has had its last.
     spent: AtomicU8,

@@ -267,6 +267,12 @@ impl Worker {
         self.dead.load(Ordering::SeqCst)
     }
 
+    /// Whether the pool counts on it no more: it is dead, was killed, or was told to end though its pool goes on.
+    #[inline]
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_dead() || self.is_leaving()
+    }
+
     /// Gives a written request to the worker. The permit comes back, with the worker, when that is not possible,
     /// because it has died or is about to.
     pub(crate) fn publish(
@@ -578,7 +584,7 @@ impl Worker {
                     WorkerState::Dispatched
                 }
             }
-            Startup::Ready | Startup::Failed => WorkerState::Stopping,
+            Startup::Ready | Startup::Failed | Startup::Dying { .. } => WorkerState::Stopping,
         };
         WorkerStats {
             id: self.id,
