@@ -584,7 +584,7 @@ impl Worker {
                     WorkerState::Dispatched
                 }
             }
-            Startup::Ready | Startup::Failed | Startup::Dying { .. } => WorkerState::Stopping,
+            Startup::Ready | Startup::Failed => WorkerState::Stopping,
         };
         WorkerStats {
             id: self.id,

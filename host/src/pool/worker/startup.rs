@@ -24,8 +24,6 @@ pub(super) enum Startup {
     Silent { until: Instant },
     /// Running the module's own start code.
     Loaded { until: Instant, since: Instant },
-    /// Dead before its walls were seen: nothing that it said counts, and its end, which is still to be told, says why.
-    Dying { until: Instant },
     /// Serving.
     Ready,
     /// It will never serve, and the pool has been told.
@@ -40,9 +38,7 @@ impl Startup {
     /// When it must be ready.
     pub(super) fn until(self) -> Option<Instant> {
         match self {
-            Self::Silent { until } | Self::Loaded { until, .. } | Self::Dying { until } => {
-                Some(until)
-            }
+            Self::Silent { until } | Self::Loaded { until, .. } => Some(until),
             Self::Ready | Self::Failed => None,
         }
     }
@@ -89,7 +85,7 @@ impl Worker {
 
     fn hear(self: &Arc<Self>, bytes: &[u8], fds: Vec<OwnedFd>) -> bool {
         let mut record = self.lock();
-        if matches!(record.startup, Startup::Failed | Startup::Dying { .. }) {
+        if record.startup == Startup::Failed {
             return false;
         }
         let Some(until) = record.startup.until() else {
@@ -114,10 +110,12 @@ impl Worker {
                 record.handed = handed.is_made_by(&namespaces).then_some(handed);
                 let shown = ShownNamespaces::of(self.pid(), &seen, given);
                 // Now, while the worker makes its first instance: what stands by now it cannot take down.
-                match self.inspect(&mut record, until, &namespaces, &shown) {
-                    Ok(()) => {}
-                    Err(None) => return false,
-                    Err(Some(breach)) => break 'refused breach,
+                if let Err(breach) = self.inspect(&mut record, &namespaces, &shown) {
+                    if !self.process.is_dead() {
+                        break 'refused breach;
+                    }
+                    // Whoever reaped it took what there was to see. Its end, which is about to be told, says why.
+                    record.handed = None;
                 }
                 record.startup = Startup::Loaded { until, since };
                 return true;
@@ -125,11 +123,13 @@ impl Worker {
             (Ok(WorkerMessage::Ready), startup) => 'refused: {
                 // One that says no more than that has no namespaces.
                 if record.walls.is_none() {
+                    if matches!(startup, Startup::Loaded { .. }) {
+                        // It was dead when they were looked at.
+                        return false;
+                    }
                     let (said, shown) = Default::default();
-                    match self.inspect(&mut record, until, &said, &shown) {
-                        Ok(()) => {}
-                        Err(None) => return false,
-                        Err(Some(breach)) => break 'refused breach,
+                    if let Err(breach) = self.inspect(&mut record, &said, &shown) {
+                        break 'refused breach;
                     }
                 }
                 if let (Some(walls), Some(pool)) = (record.walls.take(), self.pool.upgrade()) {
@@ -174,23 +174,17 @@ impl Worker {
         false
     }
 
-    /// Looks whether all walls stand that must. No error is said of one that is dead: there is nothing to be seen of it.
+    /// Looks whether all walls stand that must.
     fn inspect(
         &self,
         record: &mut Record,
-        until: Instant,
         namespaces: &Namespaces,
         shown: &ShownNamespaces,
-    ) -> Result<(), Option<StartError>> {
-        let Some(pool) = self.pool.upgrade() else {
-            return Ok(());
-        };
-        let walls = pool.inspect_walls(self, namespaces, shown);
-        if self.process.is_dead() {
-            (record.startup, record.handed) = (Startup::Dying { until }, None);
-            return Err(None);
+    ) -> Result<(), StartError> {
+        if let Some(pool) = self.pool.upgrade() {
+            let walls = pool.inspect_walls(self, namespaces, shown);
+            record.walls = Some(walls.map_err(|breach| self.cannot_start(breach))?);
         }
-        record.walls = Some(walls.map_err(|breach| Some(self.cannot_start(breach)))?);
         Ok(())
     }
 
