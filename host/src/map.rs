@@ -63,13 +63,12 @@ struct Work<A, R> {
     results: VecDeque<Result<R, Error>>,
     /// How many of them have no result yet.
     left: usize,
-    begun: Instant,
 }
 
 #[derive(Debug)]
 enum Way<A, R> {
-    /// One item, as a call.
-    One(Box<Running<A, R>>),
+    /// One item, as a call, and when it was made.
+    One(Box<Running<A, R>>, Instant),
     /// Several, as one call.
     Many(Box<Running<Chunk<A>, R>>),
     /// Several whose call is over and has not been read yet. A worker had it for this time, if it replied.
@@ -195,7 +194,7 @@ where
                 if let Some(timeout) = self.timeout {
                     call = call.timeout(timeout);
                 }
-                Way::One(Box::new(call.into_running()))
+                Way::One(Box::new(call.into_running()), Instant::now())
             }
             _ => {
                 self.shared.pool.tally.submitted_many(left as u64);
@@ -206,7 +205,6 @@ where
             way,
             results: VecDeque::new(),
             left,
-            begun: Instant::now(),
         })
     }
 
@@ -235,7 +233,7 @@ impl<A, R, I> Drop for Calls<A, R, I> {
     fn drop(&mut self) {
         for work in &self.works {
             // One alone counts itself.
-            if !matches!(work.way, Way::One(_)) {
+            if !matches!(work.way, Way::One(..)) {
                 self.shared.pool.tally.cancelled_many(work.left as u64);
             }
         }
@@ -282,13 +280,13 @@ where
                 assert_eq!(self.left, 0, "results were lost in an earlier panic");
                 None
             }
-            Way::One(running) => {
+            Way::One(running, begun) => {
                 let Poll::Ready(result) = Pin::new(&mut **running).poll(cx) else {
                     return None;
                 };
+                let took = result.is_ok().then(|| begun.elapsed());
                 self.way = Way::Over;
                 self.left = 0;
-                let took = result.is_ok().then(|| self.begun.elapsed());
                 self.results.push_back(result);
                 took.map(|took| better_size(took, 1))
             }
@@ -424,7 +422,6 @@ where
     /// The items that have not begun: together, if some of the others have come to their end so, else one by one,
     /// so that each has its own error.
     fn go_on(&mut self, shared: &Arc<Shared>, function: usize, items: VecDeque<A>, together: bool) {
-        self.begun = Instant::now();
         self.way = if items.is_empty() {
             Way::Over
         } else if together && items.len() > 1 {
