@@ -367,14 +367,7 @@ impl Pool {
                 closing.ended(worker, exit, reason == EndReason::Killed);
             }
         }
-        let mut wakers = Vec::new();
-        self.tell_if_hopeless(&mut state, &mut wakers);
-        self.start_what_is_wanted(&mut state);
-        wakers.extend(state.end_closing());
-        let gone = state.let_pool_go();
-        drop(state);
-        drop(gone);
-        wakers.into_iter().for_each(Waker::wake);
+        self.go_on_without(state, Vec::new());
     }
 
     /// Whether the pool is closed: calls that have no worker yet get none.

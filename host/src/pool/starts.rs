@@ -210,6 +210,11 @@ impl Pool {
                 }
             }
         }
+        self.go_on_without(state, wakers);
+    }
+
+    /// There is one worker less than there was, or was to be.
+    pub(super) fn go_on_without(&self, mut state: Locked<'_>, mut wakers: Vec<Waker>) {
         self.tell_if_hopeless(&mut state, &mut wakers);
         self.start_what_is_wanted(&mut state);
         wakers.extend(state.end_closing());
@@ -220,7 +225,7 @@ impl Pool {
     }
 
     /// While no worker is started and there is none, calls do not wait.
-    pub(super) fn tell_if_hopeless(&self, state: &mut State, wakers: &mut Vec<Waker>) {
+    fn tell_if_hopeless(&self, state: &mut State, wakers: &mut Vec<Waker>) {
         while state.ready() == 0
             && state.queue.waiting() > 0
             && let Some((_, error)) = state.health.pause()

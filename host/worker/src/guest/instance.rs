@@ -406,3 +406,34 @@ fn to_bits(value: &Val) -> u64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a guest returns, what is copied lies in its memory, or it is refused.
+    #[test]
+    fn both_pieces_of_a_reply_lie_in_the_memory_in_whole() {
+        const SIZE: u32 = 24;
+        let numbers = || (0..=SIZE + 1).chain([u32::MAX - 1, u32::MAX]);
+        for (tail_at, tail_len) in numbers().flat_map(|at| numbers().map(move |len| (at, len))) {
+            let mut memory = vec![0; SIZE as usize];
+            memory[2] = abi::STATUS_VALUE_WITH_TAIL;
+            memory[4..8].copy_from_slice(&tail_at.to_le_bytes());
+            memory[8..12].copy_from_slice(&tail_len.to_le_bytes());
+            let fits = tail_at.checked_add(tail_len).is_some_and(|end| end <= SIZE);
+            match checked_reply(&memory, 2, 10) {
+                Ok(Replied::WithTail(head, tail)) => {
+                    assert!(fits, "{tail_at} {tail_len}");
+                    let (from, to) = (tail_at as usize, (tail_at + tail_len) as usize);
+                    assert_eq!((head, tail.len()), (&memory[3..4], to - from));
+                    assert!(std::ptr::eq(tail, &memory[from..to]));
+                }
+                Ok(Replied::Whole(_)) => panic!("its tail is lost"),
+                Err(_) => assert!(!fits, "{tail_at} {tail_len}"),
+            }
+            // Too short for where it is.
+            assert!(checked_reply(&memory, 2, 8).is_err());
+        }
+    }
+}
