@@ -63,13 +63,15 @@ async fn answered() {
     }
 }
 
-/// The calls of the kernel that each batch made.
+/// The calls of the kernel that each batch made, but for those of a side that polls: it gives up its CPU between looks.
+/// To be watched at that makes a side slow, and then the other one polls as long, and is slow.
 fn batches(state: &str) -> Vec<Vec<String>> {
     let scratch = Scratch::new();
     let log = scratch.join("log");
     let program = std::env::current_exe().unwrap();
     let output = Command::new("strace")
-        .args(["-f", "-qq", "-e", "signal=none", "-o"])
+        .args(["-f", "-qq", "--seccomp-bpf", "-e", "signal=none"])
+        .args(["-e", "trace=!sched_yield", "-o"])
         .arg(&log)
         .arg(program)
         .args(["--exact", "system_calls::batches_of_calls_are_answered"])
@@ -128,11 +130,17 @@ fn can_be_awake() -> bool {
 fn a_warm_call_makes_no_system_call_when_both_sides_are_awake() {
     let _turn = turn();
     if can_watch() && can_be_awake() {
-        let batches = batches("keep");
-        let quietest = batches.iter().min_by_key(|batch| batch.len()).unwrap();
-        // At its begin the worker is polling, which is slow when it is watched, and may have gone to sleep.
-        assert!(
-            quietest.len() < CALLS / 2,
+        // With other work on every CPU there may be no batch in which the sides find each other awake, and then they stop
+        // waiting for it. What a call does every time shows in all batches, however many are made.
+        const HOSTS: usize = 10;
+        let mut quietest = Vec::new();
+        for _ in 0..HOSTS {
+            quietest = batches("keep").into_iter().min_by_key(Vec::len).unwrap();
+            if quietest.len() < CALLS / 2 {
+                return;
+            }
+        }
+        panic!(
             "at best, {CALLS} calls make {}: {quietest:#?}",
             quietest.len()
         );
