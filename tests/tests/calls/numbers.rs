@@ -285,7 +285,7 @@ async fn timings_are_of_the_calls_that_were_made_since_they_were_reset() {
 
     // Time in the queue is told from time in the guest.
     limiter.set_total(0);
-    let call = tokio::spawn(host.run_sync::<_, _, u64>("elapsed_over_sleep", (5u64,)));
+    let call = tokio::spawn(host.run_sync::<_, _, u64>("elapsed_over_sleep", (40u64,)));
     eventually_async(BOUND, || host.stats().calls.queued == 1).await;
     let waited = std::time::Instant::now();
     while waited.elapsed() < Duration::from_millis(50) {
@@ -296,7 +296,8 @@ async fn timings_are_of_the_calls_that_were_made_since_they_were_reset() {
     let timings = host.timings();
     assert_eq!(timings.queue.count(), 1);
     assert!(timings.queue.max() >= Duration::from_millis(45));
-    assert!(timings.round_trip.max() >= timings.queue.max() + Duration::from_millis(5));
+    // To three figures, and from when its caller got to look at a clock after it had sent the call.
+    assert!(timings.round_trip.max() >= timings.queue.max() + Duration::from_millis(20));
 
     // Quick calls are sampled, and their number is about right.
     host.reset_timings();
