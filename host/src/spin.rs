@@ -4,16 +4,23 @@
 //! nobody polls while every CPU has a call already, and a function whose polls keep failing is polled for
 //! more and more rarely. Whoever polls for longer than a small call takes offers its CPU to others: the other
 //! side may be waiting for that very one, and a switch between two who are awake costs little.
+//!
+//! What follows a stop is polled for whatever was learned: its end, once, and the next call, whose worker makes a new
+//! instance first. Both take less than the wake-ups that they spare, and stops are the host's own.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stockade_wire::slot::Linger;
 use stockade_wire::sys::placement;
 
 /// The longest poll, and about a third of what a wake-up costs.
 pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
+
+/// The longest poll for the end of a call that is being stopped, and for the reply of a worker that makes a new instance
+/// first: about what two wake-ups cost.
+pub(crate) const STOP_MAX: Duration = Duration::from_micros(100);
 
 /// For how long a worker polls for its next call: long enough for a caller that makes one call after the
 /// other and does something with each result.
@@ -62,12 +69,41 @@ pub(crate) fn may_poll_again() -> bool {
     PUBLISHED[place].load(Ordering::Relaxed) <= 1 && BUSY.load(Ordering::Relaxed) <= *CPUS
 }
 
+/// The same for whoever waits for the end of a call that is being stopped, and was published by this thread or by another.
+pub(crate) fn may_poll_for_stop(stopping: Option<&Running>) -> bool {
+    let place = PLACE.with(|place| *place);
+    let own = stopping.is_some_and(|running| running.place == place);
+    PUBLISHED[place].load(Ordering::Relaxed) <= u32::from(own)
+        && BUSY.load(Ordering::Relaxed) <= *CPUS
+}
+
 /// How a worker may wait for the call after one that is published from here and may be polled for.
 pub(crate) fn linger(may_poll: bool) -> Linger {
     if may_poll {
         Linger::beside(LINGER, placement::current())
     } else {
         Linger::NONE
+    }
+}
+
+/// Looks for something again and again, for so long. To be told of it would take a wake-up.
+#[inline]
+pub(crate) fn poll(longest: Duration, over: impl Fn() -> bool) -> bool {
+    const LOOKS: u32 = 64;
+    let mut until = None;
+    loop {
+        for _ in 0..LOOKS {
+            if over() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        let now = Instant::now();
+        if now >= *until.get_or_insert_with(|| now + longest) {
+            return false;
+        }
+        // The worker may be waiting for this very CPU.
+        std::thread::yield_now();
     }
 }
 

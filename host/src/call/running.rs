@@ -172,10 +172,15 @@ where
                 let limiter = self.limiter();
                 match limiter.acquire() {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
-                    Err(place) => {
-                        let before = limiter.waiting();
+                    Err(mut place) => {
+                        if limiter.waiting() == 1 {
+                            self.hold.pool().await_stop();
+                        }
+                        if let Poll::Ready(permit) = place.poll(cx) {
+                            return Poll::Ready(self.find_worker(permit).map(|()| None));
+                        }
                         self.step = Step::Permit(place);
-                        Poll::Ready(self.begin_waiting(before).map(|()| None))
+                        Poll::Ready(self.begin_waiting().map(|()| None))
                     }
                 }
             }
@@ -241,13 +246,11 @@ where
         match self.hold.pool().acquire() {
             Ok(lease) => self.dispatch(permit, lease),
             Err(mut place) => {
-                if !self.may_wait {
-                    // It does not look again, and what it needs may be there by now.
-                    match place.poll(&mut Context::from_waker(Waker::noop())) {
-                        Poll::Ready(Ok(lease)) => return self.dispatch(permit, lease),
-                        Poll::Ready(Err(error)) => return Err(error.into()),
-                        Poll::Pending => {}
-                    }
+                // What it needs may be there by now.
+                match place.poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(Ok(lease)) => return self.dispatch(permit, lease),
+                    Poll::Ready(Err(error)) => return Err(error.into()),
+                    Poll::Pending => {}
                 }
                 // Where calls wait for host functions, those functions may need the permit before there is a worker.
                 let permit = Some(permit).filter(|_| !self.hold.pool().lends());
@@ -258,7 +261,7 @@ where
                     let _in_line = waiting.join(pool);
                     return Ok(());
                 }
-                self.begin_waiting(self.hold.pool().waiting.load(Ordering::Relaxed))
+                self.begin_waiting()
             }
         }
     }
@@ -284,10 +287,11 @@ where
         self.chosen.limiter().unwrap_or(default)
     }
 
-    /// Waits in line, behind so many.
-    fn begin_waiting(&mut self, before: usize) -> Result<(), Error> {
+    /// Waits in line.
+    fn begin_waiting(&mut self) -> Result<(), Error> {
         if !self.may_wait {
-            return Err(Error::Saturated { waiting: before });
+            let waiting = self.hold.pool().waiting.load(Ordering::Relaxed);
+            return Err(Error::Saturated { waiting });
         }
         let (waiting, pool) = self.waiting();
         waiting.join(pool)

@@ -199,6 +199,11 @@ impl fmt::Display for Error {
                 };
                 write!(f, "the call timed out after {elapsed:?} of {doing}")
             }
+            Self::Saturated { waiting: 0 } => {
+                f.write_str(
+                    "no worker and permit is free for a call that may not wait: retry later, or raise `workers` or the limiter's total",
+                )
+            }
             Self::Saturated { waiting } => {
                 write!(
                     f,

@@ -16,7 +16,7 @@ use crate::error::Exit;
 use crate::later::CallerSpan;
 use crate::limiter::Permit;
 use crate::output::Written;
-use crate::spin;
+use crate::spin::{self, Luck};
 
 /// A published call. Dropping it stops the call.
 #[derive(Debug)]
@@ -26,8 +26,7 @@ pub(crate) struct InFlight {
     of: CallOf,
     id: u64,
     is_chunk: bool,
-    /// Whether the next poll may look for an answer for a while before it sleeps.
-    may_poll: bool,
+    looks: Looks,
     /// How many of its events have been seen.
     seen: u32,
     /// The reply was there within the first poll.
@@ -35,6 +34,15 @@ pub(crate) struct InFlight {
     over: bool,
     /// What the guest wrote, if its caller wants it.
     kept: Option<Box<Written>>,
+}
+
+/// Whether the next poll may look for an answer for a while before it sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looks {
+    None,
+    Reply,
+    /// For longer, as the worker makes a new instance first. That says nothing about the function.
+    Renewal,
 }
 
 /// Which call it is, for those who report what became of it.
@@ -131,7 +139,7 @@ impl InFlight {
         worker: Arc<Worker>,
         id: u64,
         published: Instant,
-        may_poll: bool,
+        looks: Looks,
         is_chunk: bool,
     ) -> Self {
         let of = CallOf {
@@ -144,7 +152,7 @@ impl InFlight {
             of,
             id,
             is_chunk,
-            may_poll,
+            looks,
             seen: 0,
             quick: false,
             over: false,
@@ -209,15 +217,7 @@ impl InFlight {
         function: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Taken> {
-        let luck = &pool.functions.entry(function).luck;
-        if std::mem::take(&mut self.may_poll) && luck.try_it() {
-            if self.look_for_a_while() {
-                self.quick = true;
-                luck.hit()
-            } else {
-                luck.miss()
-            }
-        }
+        self.look_for_a_while(&pool.functions.entry(function).luck);
         if self.kept.is_none()
             && let Some(short) = self.worker().take_short(self.id)
         {
@@ -286,28 +286,29 @@ impl InFlight {
     pub(crate) fn answer(&mut self, place: u32, answer: &[u8], permit: Option<Permit>) {
         self.worker().answer(self.id, place, answer, permit);
         // The guest is awake, and may want the next thing as soon.
-        self.may_poll = spin::may_poll_again();
+        self.looks = match spin::may_poll_again() {
+            true => Looks::Reply,
+            false => Looks::None,
+        };
     }
 
     /// Polls for the reply, only in the poll that published the call or answered its guest: for longer it would
     /// hold up the other tasks of this thread.
-    fn look_for_a_while(&self) -> bool {
-        const LOOKS: u32 = 64;
-        let worker = self.worker();
-        let mut until = None;
-        loop {
-            for _ in 0..LOOKS {
-                if worker.peek(self.id, self.seen) {
-                    return true;
+    #[inline]
+    fn look_for_a_while(&mut self, luck: &Luck) {
+        let looks = std::mem::replace(&mut self.looks, Looks::None);
+        let found = |longest| spin::poll(longest, || self.worker().peek(self.id, self.seen));
+        match looks {
+            Looks::Reply if luck.try_it() => {
+                if found(spin::POLL_MAX) {
+                    self.quick = true;
+                    luck.hit();
+                } else {
+                    luck.miss();
                 }
-                std::hint::spin_loop();
             }
-            let now = Instant::now();
-            if now >= *until.get_or_insert_with(|| now + spin::POLL_MAX) {
-                return false;
-            }
-            // The worker may be waiting for this very CPU.
-            std::thread::yield_now();
+            Looks::Renewal => _ = found(spin::STOP_MAX),
+            Looks::Reply | Looks::None => {}
         }
     }
 

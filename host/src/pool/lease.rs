@@ -6,12 +6,12 @@ use std::task::{Context, Poll, Waker};
 use stockade_wire::sys::fork;
 
 use super::locked::Locked;
-use super::{EndReason, Pool, StartError, Worker};
+use super::{EndReason, Pool, StartError, State, Worker};
 use crate::Error;
 use crate::fair::Ticket;
 
 impl Pool {
-    /// An idle worker or the spare now, or a place in the queue for one.
+    /// An idle worker or the spare now, or a place in the queue for one, which may have been given one already.
     #[inline]
     pub(crate) fn acquire(self: &Arc<Self>) -> Result<Lease, WaitWorker> {
         if let Some(pass) = self.hot.pass()
@@ -58,12 +58,30 @@ impl Pool {
             && let Some((_, error)) = state.health.pause()
         {
             let _told = state.queue.give(Err(error));
+        } else if let Some((worker, id)) = self.attend_stop(&state) {
+            drop(state);
+            worker.await_stop(id);
+            state = self.lock();
         }
         self.start_what_is_wanted(&mut state);
         Err(WaitWorker {
             pool: Arc::clone(self),
             ticket: Some(ticket),
         })
+    }
+
+    /// A worker whose call is being stopped, for the only one who waits for one.
+    fn attend_stop(&self, state: &State) -> Option<(Arc<Worker>, u64)> {
+        let is_next = state.queue.waiting() <= 1 && self.owner == fork::generation();
+        is_next.then(|| state.alive.iter().find_map(Worker::attend_stop))?
+    }
+
+    /// Looks after a call that is being stopped, for a moment: whoever waits may find its permit free then.
+    pub(crate) fn await_stop(&self) {
+        let attended = self.attend_stop(&self.lock());
+        if let Some((worker, id)) = attended {
+            worker.await_stop(id);
+        }
     }
 
     /// A worker is free: for whoever waits longest, else for the next call.

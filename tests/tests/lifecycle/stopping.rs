@@ -1,5 +1,6 @@
 //! A call can always be stopped, and stopping one never touches another.
 
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -10,7 +11,7 @@ use stockade::{
 use stockade_tests::census::is_alive;
 use stockade_tests::held::HeldAtExit;
 use stockade_tests::storm::spun;
-use stockade_tests::{BOUND, ByHand, Random, eventually_async};
+use stockade_tests::{BOUND, ByHand, Random, eventually, eventually_async};
 
 use crate::hosts::{broken, comes_to_rest, only_pid, outcome, probe, until_running};
 use crate::signals;
@@ -343,6 +344,42 @@ async fn what_an_epoch_cannot_stop_is_killed_after_the_grace() {
         }
     }
     panic!("the grace was never over");
+}
+
+#[test]
+fn a_stop_that_takes_its_time_is_told_to_the_call_that_waits_for_it() {
+    // For the worker, then for its permit.
+    for permits in [64, 1] {
+        let limiter = Limiter::new(permits);
+        let builder = probe().0.workers(1).limiter(limiter.clone());
+        let host = builder.interrupt_grace(4 * BOUND).build_blocking().unwrap();
+        let pid = only_pid(&host);
+        // One instruction fills memory for longer than anybody looks after a stop without sleeping, but for one in
+        // some hundred that is about to end.
+        let waited = (0..5u64).any(|n| {
+            let filling = host.call::<_, _, u8>("fill_memory", (200u64 << 20, 1_000_000u64));
+            let mut filling = ByHand::new(filling);
+            let begun = Instant::now();
+            assert!(filling.poll().is_pending());
+            // The host looks at a call that was not accepted after a second, and would find the end by that.
+            eventually(BOUND, || begun.elapsed() > Duration::from_millis(1_100));
+            until_running(&host, 1);
+            drop(filling);
+            let mut next = ByHand::new(host.run_sync::<_, _, u64>("echo_u64", (n,)));
+            let first = next.poll();
+            let waited = first.is_pending();
+            assert!(!waited || next.wait(BOUND), "nobody told of the stop");
+            let answer = match first {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => next.finish(),
+            };
+            assert_eq!(answer.unwrap(), n);
+            waited
+        });
+        assert!(waited, "every stop was quick");
+        assert_eq!(only_pid(&host), pid);
+        comes_to_rest(&host, &limiter);
+    }
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ pub(super) struct Call {
     pub(super) log_read: usize,
     /// Whether it stands for several calls.
     pub(super) is_chunk: bool,
+    /// Whether somebody who needs its worker or its permit has looked after its stop.
+    pub(super) attended: bool,
     /// None while it waits for a host function.
     pub(super) permit: Option<Permit>,
     /// Where its caller was when it went to sleep or away: for what the guest writes after that.
@@ -56,13 +58,12 @@ pub(super) struct Call {
     pub(super) running: Option<Running>,
 }
 
-/// What is left of a call that is over. Its drop has effects: it is for when the worker is provably free, and its lock
-/// released.
+/// What is left of a call that is over, and counted as running no more. Its drop has effects: it is for when the worker
+/// is provably free, and its lock released.
 #[derive(Debug)]
 pub(super) struct Remains {
     _waker: Option<Waker>,
     _permit: Option<Permit>,
-    _running: Option<Running>,
 }
 
 impl From<Call> for Remains {
@@ -71,7 +72,6 @@ impl From<Call> for Remains {
         Self {
             _waker: call.waker,
             _permit: call.permit,
-            _running: call.running,
         }
     }
 }

@@ -12,6 +12,7 @@ mod life;
 mod settle;
 mod short;
 mod startup;
+mod stopping;
 mod worn_out;
 
 use std::io;
@@ -39,7 +40,7 @@ use self::settle::LastWord;
 use self::startup::Startup;
 use self::worn_out::Asking;
 pub(super) use self::worn_out::PACE;
-use super::in_flight::{InFlight, Outcome};
+use super::in_flight::{InFlight, Looks, Outcome};
 use super::tally::Bytes;
 use super::{EndReason, Lease, Pool, StartFor};
 use crate::clock;
@@ -127,6 +128,8 @@ struct Record {
     listens: Listens,
     /// When to give back pages, and from where on.
     release_pages: Option<(Instant, usize)>,
+    /// Whether the worker makes a new instance before its next call, because the last one was stopped.
+    renews: bool,
 }
 
 impl Record {
@@ -238,6 +241,7 @@ impl Worker {
                 pages_touched: false,
                 listens: Listens::default(),
                 release_pages: None,
+                renews: false,
             }),
         }
     }
@@ -316,6 +320,7 @@ impl Worker {
         record.calls = *calls.end();
         record.empty_rings = 0;
         record.release_pages = None;
+        let renews = std::mem::take(&mut record.renews);
         record.pages_touched |= len > PAGES_WORTH_RELEASING;
         record.call = Some(Call {
             function,
@@ -325,6 +330,7 @@ impl Worker {
             is_chunk: terms.calls > 1,
             rung_for: 0,
             log_read: 0,
+            attended: false,
             running: Some(Running::begin()),
             permit: Some(permit),
             span: CallerSpan::default(),
@@ -336,14 +342,12 @@ impl Worker {
             pool.replace(&worker, EndReason::Calls);
         }
         // Its wake-up alone takes longer than a poll may: that says nothing about the function.
-        let may_poll = may_poll && !slept && terms.calls == 1;
-        Ok(InFlight::new(
-            worker,
-            id,
-            published,
-            may_poll,
-            terms.calls > 1,
-        ))
+        let looks = match may_poll && !slept && terms.calls == 1 {
+            true if renews => Looks::Renewal,
+            true => Looks::Reply,
+            false => Looks::None,
+        };
+        Ok(InFlight::new(worker, id, published, looks, terms.calls > 1))
     }
 
     /// A request is about to be written. Its memory must not be given back meanwhile: until it is published
@@ -509,10 +513,9 @@ impl Worker {
                 self.act(record, step, last);
             }
         } else if record.machine.is_stopping() {
-            // Nobody waits for it any more, so the look is ours.
-            if let Some((step, last)) = self.look(&mut record) {
-                self.act(record, step, last);
-            }
+            let id = record.machine.id();
+            drop(record);
+            self.settle_stopped(id);
         } else if let Some(waker) = record.call.as_mut().and_then(|call| call.waker.take()) {
             // A caller that waits copies the reply itself; nobody else needs the copy.
             drop(record);

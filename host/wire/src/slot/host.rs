@@ -303,6 +303,12 @@ impl HostSlot {
         fence(Ordering::SeqCst);
     }
 
+    /// The opposite: whoever looks need not be told. A ring that the worker has begun may come all the same.
+    pub fn disarm(&self) {
+        // The first call has the number 1.
+        self.request.store_u64(request::ARMED, 0);
+    }
+
     /// The system call that the worker says it was ended for. Only its word, and only worth reading once the
     /// kernel has said that it was ended for one.
     #[must_use]
