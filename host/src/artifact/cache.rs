@@ -13,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::fs::OFlags;
 use stockade_wire::message::{self, InitSetup, StopBy};
 
@@ -126,7 +127,7 @@ impl Cache {
         const FILE_BYTES_MAX: u64 = ARTIFACT_BYTES_MAX + HEADER as u64;
         let path = self.artifact_path(key);
         let bytes = self.report(&path, read(&path, FILE_BYTES_MAX))??;
-        let artifact = decode(key, &bytes);
+        let artifact = decode(key, bytes.into());
         if artifact.is_none() {
             tracing::warn!(target: "stockade", file = %path.display(), "a damaged artifact is compiled again");
         }
@@ -246,7 +247,8 @@ fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     if found.len() > limit {
         return Err(io::Error::other("longer than any file that is kept there"));
     }
-    let mut bytes = Vec::new();
+    // Reading into a buffer that grows took as long as all the rest.
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
@@ -271,23 +273,24 @@ fn header(key: &Key, artifact: &Artifact) -> [u8; HEADER] {
 #[cfg(any(fuzzing, test))]
 pub(super) fn fuzzed(bytes: &[u8]) {
     let key = Key([7; 32]);
-    assert!(decode(&key, bytes).is_none_or(|read| header(&key, &read) == bytes[..HEADER]));
+    let decode = |bytes: &[u8]| decode(&key, Bytes::copy_from_slice(bytes));
+    assert!(decode(bytes).is_none_or(|read| header(&key, &read) == bytes[..HEADER]));
     if let Some((code, info)) = bytes.split_at_checked(bytes.len() / 2) {
         let artifact = Artifact {
-            code: code.to_vec(),
-            info: info.to_vec(),
+            code: Bytes::copy_from_slice(code),
+            info: Bytes::copy_from_slice(info),
         };
         let mut file = header(&key, &artifact).to_vec();
         file.extend(bytes);
-        assert!(decode(&key, &file) == Some(artifact));
+        assert!(decode(&file) == Some(artifact));
         // One bit more or less and it is another file.
         let at = bytes.first().map_or(0, |byte| usize::from(*byte)) % file.len();
         file[at] ^= 1;
-        assert!(decode(&key, &file).is_none());
+        assert!(decode(&file).is_none());
     }
 }
 
-fn decode(key: &Key, bytes: &[u8]) -> Option<Artifact> {
+fn decode(key: &Key, bytes: Bytes) -> Option<Artifact> {
     let (found, content) = bytes.split_at_checked(HEADER)?;
     let length = |at: usize| u64::from_le_bytes(found[at..at + 8].try_into().expect("eight bytes"));
     let (code, info) = (
@@ -297,10 +300,10 @@ fn decode(key: &Key, bytes: &[u8]) -> Option<Artifact> {
     if code.checked_add(info) != Some(content.len()) {
         return None;
     }
-    let (code, info) = content.split_at(code);
+    let info = HEADER + code;
     let artifact = Artifact {
-        code: code.to_vec(),
-        info: info.to_vec(),
+        code: bytes.slice(HEADER..info),
+        info: bytes.slice(info..),
     };
     (header(key, &artifact) == *found).then_some(artifact)
 }
@@ -314,8 +317,8 @@ mod tests {
         (
             key,
             Artifact {
-                code: b"native code".to_vec(),
-                info: b"{}".to_vec(),
+                code: Bytes::from_static(b"native code"),
+                info: Bytes::from_static(b"{}"),
             },
         )
     }
@@ -323,6 +326,7 @@ mod tests {
     #[test]
     fn every_cut_and_every_flipped_byte_is_noticed() {
         let (key, artifact) = sample();
+        let decode = |key, bytes: &[u8]| decode(key, Bytes::copy_from_slice(bytes));
         let mut file = header(&key, &artifact).to_vec();
         file.extend(&artifact.code);
         file.extend(&artifact.info);

@@ -143,7 +143,10 @@ fn once(
     let rest = bytes.split_off(code as usize);
     let code = bytes;
     Ok(match info {
-        Some(_) => Compiled::Whole(Artifact { code, info: rest }),
+        Some(_) => Compiled::Whole(Artifact {
+            code: code.into(),
+            info: rest.into(),
+        }),
         None => Compiled::InitDue(code),
     })
 }

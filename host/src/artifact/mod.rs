@@ -7,6 +7,7 @@ mod init;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use stockade_wire::message::{InitSetup, Seal, StopBy, WasiSetup, WorkerSetup};
 
 use self::cache::{Cache, Key};
@@ -21,9 +22,9 @@ use crate::{Error, Limits, Wall};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Artifact {
     /// For workers.
-    pub(crate) code: Vec<u8>,
+    pub(crate) code: Bytes,
     /// A `ModuleInfo` in JSON.
-    pub(crate) info: Vec<u8>,
+    pub(crate) info: Bytes,
 }
 
 impl Artifact {
@@ -31,8 +32,8 @@ impl Artifact {
     /// depends on more.
     fn note() -> Self {
         Self {
-            code: Vec::new(),
-            info: Vec::new(),
+            code: Bytes::new(),
+            info: Bytes::new(),
         }
     }
 
