@@ -69,7 +69,7 @@ pub(crate) fn may_poll_again() -> bool {
     PUBLISHED[place].load(Ordering::Relaxed) <= 1 && BUSY.load(Ordering::Relaxed) <= *CPUS
 }
 
-/// The same for whoever waits for the end of a call that is being stopped, and was published by this thread or by another.
+/// The same for whoever waits for the end of a call that is being stopped, whichever thread published that.
 pub(crate) fn may_poll_for_stop(stopping: Option<&Running>) -> bool {
     let place = PLACE.with(|place| *place);
     let own = stopping.is_some_and(|running| running.place == place);

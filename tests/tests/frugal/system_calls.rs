@@ -130,8 +130,8 @@ fn can_be_awake() -> bool {
 fn a_warm_call_makes_no_system_call_when_both_sides_are_awake() {
     let _turn = turn();
     if can_watch() && can_be_awake() {
-        // With other work on every CPU there may be no batch in which the sides find each other awake, and then they stop
-        // waiting for it. What a call does every time shows in all batches, however many are made.
+        // With other work on every CPU there may be no batch in which the sides find each other awake, and then they
+        // stop waiting for it. What a call does every time shows in all batches, however many are made.
         const HOSTS: usize = 10;
         let mut quietest = Vec::new();
         for _ in 0..HOSTS {
