@@ -7,6 +7,7 @@
 
 mod allocations;
 mod system_calls;
+mod yields;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -21,7 +21,7 @@ fn mark() {
 }
 
 /// Puts the two sides on two CPUs. Where the kernel leaves both on one, each waits for the other to be descheduled.
-fn apart(host: &Host) {
+pub(super) fn apart(host: &Host) {
     let all = sched_getaffinity(None).unwrap();
     let cpus: Vec<_> = (0..CpuSet::MAX_CPU)
         .filter(|cpu| all.is_set(*cpu))
@@ -63,8 +63,8 @@ async fn answered() {
     }
 }
 
-/// The calls of the kernel that each batch made, but for those of a side that polls: it gives up its CPU between looks.
-/// To be watched at that makes a side slow, and then the other one polls as long, and is slow.
+/// The calls of the kernel that each batch made, but for those of a side that polls and gives up its CPU between looks,
+/// which are counted elsewhere.
 fn batches(state: &str) -> Vec<Vec<String>> {
     let scratch = Scratch::new();
     let log = scratch.join("log");
@@ -118,7 +118,7 @@ fn can_watch() -> bool {
 }
 
 /// With one CPU, or a quota of one, one side of a call always sleeps, and is to.
-fn can_be_awake() -> bool {
+pub(super) fn can_be_awake() -> bool {
     let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
     if cpus < 2 {
         eprintln!("both sides of a call cannot be awake on one CPU");

@@ -14,7 +14,7 @@ impl Worker {
     /// The call that this worker was told to stop, if nobody has looked after it yet and this thread may. From now on
     /// it is not rung for: whoever gets it goes on to [`Self::await_stop`].
     pub(in crate::pool) fn attend_stop(self: &Arc<Self>) -> Option<(Arc<Self>, u64)> {
-        // Where the lock is taken the ring does as well.
+        // Whoever has the lock may be about to end the call; if not, there is the ring.
         let mut record = self.record.try_lock().ok()?;
         if !record.machine.is_stopping() {
             return None;
