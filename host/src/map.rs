@@ -151,13 +151,7 @@ where
         };
         self.function = Some(Ok(function));
         self.handed_out = 0;
-        // All of them before the replies of one are read: a worker that is free has its next items meanwhile.
-        for go_on in [Work::poll, Work::read] {
-            for place in 0..self.works.len() {
-                let chunk = go_on(&mut self.works[place], &self.shared, function, cx);
-                self.learn(chunk);
-            }
-        }
+        self.go_on(0, function, cx);
         self.works.retain(|work| !work.is_used_up());
         while place(&self.works).is_none() {
             let (works, chunk) = self.room();
@@ -169,16 +163,25 @@ where
             if items.len() < chunk {
                 self.inputs = None;
             }
-            let Some(mut work) = self.begin(function, items) else {
+            let Some(work) = self.begin(function, items) else {
                 break;
             };
-            for go_on in [Work::poll, Work::read] {
-                let chunk = go_on(&mut work, &self.shared, function, cx);
-                self.learn(chunk);
-            }
+            // First: reading a result runs the application's code, which may panic, and what is not here then is lost.
             self.works.push_back(work);
+            self.go_on(self.works.len() - 1, function, cx);
         }
         Ok(())
+    }
+
+    /// Goes on with the works from this one on.
+    fn go_on(&mut self, from: usize, function: usize, cx: &mut Context<'_>) {
+        // All of them before the replies of one are read: a worker that is free has its next items meanwhile.
+        for go_on in [Work::poll, Work::read] {
+            for place in from..self.works.len() {
+                let chunk = go_on(&mut self.works[place], &self.shared, function, cx);
+                self.learn(chunk);
+            }
+        }
     }
 
     fn begin(&self, function: usize, mut items: Vec<A>) -> Option<Work<A, R>> {
