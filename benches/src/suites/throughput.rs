@@ -35,6 +35,9 @@ const LONG: Duration = Duration::from_millis(10);
 /// Of an item of the map.
 const ITEM: Duration = Duration::from_micros(1);
 
+/// So many inputs are many: the first rounds of a map, in which it learns how long its items take, are a small part.
+const MANY: u64 = 32_768;
+
 /// Calls of a sample that compute for a while.
 const LONG_CALLS: u64 = 4;
 
@@ -50,7 +53,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     outcome.note("calls: add of the hello guest, State::Keep, State::Fresh in the rows that say so; ratio: the part of in_process's rate that is reached, times the CPUs for calls_cores and map_items");
     outcome.note(format!("calls_1: one task, one worker; calls_cores: {IN_FLIGHT} calls under way in a multi-thread runtime, a worker for each of {cores} CPUs"));
     outcome.note("callers_N: N tasks of a multi-thread runtime, each with one call after the other, and a worker for each CPU; ratio: to in_process's rate, times the callers or the CPUs, whichever are fewer");
-    outcome.note("map_items: host.map over items of about 1 us of computing, taken in order");
+    outcome.note(format!("map_items: host.map over {MANY} items of about 1 us of computing, taken in order; few: over {BATCH}, in a good part of which it learns how long an item takes"));
     outcome.note("scaling_2: two calls of 10 ms at once on two workers, next to two pinned threads that compute as long natively; ratio: native time to ours");
     outcome.note("busy_cores: one small call after the other while CPU-bound calls hold a worker on every CPU; busy_cores_host_cpu: the CPU time of this process for each of them");
     Ok(outcome)
@@ -202,30 +205,38 @@ fn items(rounds: usize, cores: usize, outcome: &mut Outcome) -> Result<()> {
             Ok(())
         })
     });
-    let mapped = |host: &Host| {
+    let mapped = |host: &Host, items| {
         let (runtime, host) = (&runtime, host.clone());
-        move |block: &mut Block<'_>| batches(block, BATCH, || runtime.block_on(map(&host, item)))
+        move |block: &mut Block<'_>| {
+            batches(block, items, || runtime.block_on(map(&host, item, items)))
+        }
     };
-    let mut kept = Side::new(SIZE, mapped(&keep));
-    let mut renewed = Side::new(SIZE, mapped(&fresh));
-    interleave(rounds, &mut [&mut in_process, &mut kept, &mut renewed])?;
+    let one = Size::new(0, 1);
+    let mut kept = Side::new(one, mapped(&keep, MANY));
+    let mut renewed = Side::new(one, mapped(&fresh, MANY));
+    let mut few = Side::new(SIZE, mapped(&keep, BATCH));
+    interleave(
+        rounds,
+        &mut [&mut in_process, &mut kept, &mut renewed, &mut few],
+    )?;
     let base = in_process.finish();
     let times = cores as f64;
     outcome.rows.extend([
         rate("map_items", &kept.finish(), &base, times),
         rate("map_items_fresh", &renewed.finish(), &base, times),
+        rate("map_items_few", &few.finish(), &base, times),
     ]);
     Ok(())
 }
 
-async fn map(host: &Host, item: u64) -> Result<()> {
-    let mut results = host.map::<_, _, u64, _>("spin_for", (0..BATCH).map(|_| (item,)));
+async fn map(host: &Host, item: u64, items: u64) -> Result<()> {
+    let mut results = host.map::<_, _, u64, _>("spin_for", (0..items).map(|_| (item,)));
     let mut count = 0;
     while let Some(result) = results.next().await {
         result?;
         count += 1;
     }
-    ensure!(count == BATCH);
+    ensure!(count == items);
     Ok(())
 }
 
