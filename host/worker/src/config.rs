@@ -50,6 +50,14 @@ pub struct InstanceLimits {
     pub stack_bytes: u64,
 }
 
+/// Opens the page map that resets scan: a process that has begun to seal itself could not.
+///
+/// Wasmtime keeps one for the whole process, from when it is first asked whether there is one.
+pub(crate) fn open_page_map() {
+    // Without one, memory is reset in another way, and a new worker proves that it is.
+    let _ = PoolingAllocationConfig::is_pagemap_scan_available();
+}
+
 /// Everything that shapes code.
 pub(crate) fn for_compiler(stop: StopBy) -> Config {
     let mut config = Config::new();

@@ -17,7 +17,7 @@ use stockade_wire::message::{
     WorkerSetup, encode_failure,
 };
 use stockade_wire::role::Assignment;
-use stockade_wire::slot::{Idle, Linger, ReplyKind, Request, WorkerSlot};
+use stockade_wire::slot::{Idle, ReplyKind, Request, WorkerSlot};
 
 use crate::config::InstanceLimits;
 use crate::guest::{Ended, Guest, LoadError, Program, Runtime, World};
@@ -62,7 +62,6 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
         Surroundings::new(std::mem::take(&mut told.enter), surroundings).map_err(setup)?;
     name(told.worker);
     let limits = limits(&told);
-    let runtime = runtime(&told)?;
     let files = Files::new(&told.wasi.grants, directories)
         .map_err(|error| (WorkerRefusal::Grant, format!("{error:#}")))?;
     if files.is_some() {
@@ -89,6 +88,10 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
             Some(sealing.map_err(setup)?)
         }
     };
+    let runtime = runtime(&told)?;
+    if let Some(sealing) = &mut sealing {
+        sealing.limit_memory().map_err(setup)?;
+    }
     // Before the artifact is looked at: whoever takes this process over by that has no say in what others enter.
     if let Some(handed) = sealing.as_mut().and_then(Sealing::hand_over) {
         process::tell_with(&WorkerMessage::Handed(handed.said), &handed.fds);
@@ -126,8 +129,7 @@ pub(crate) fn limits(told: &WorkerSetup) -> InstanceLimits {
     }
 }
 
-/// An engine, and what comes before anything is given up: it opens /proc/self/pagemap, which a process that has
-/// begun to seal itself cannot.
+/// An engine, and what goes with it.
 pub(crate) fn runtime(told: &WorkerSetup) -> Result<Runtime, Refusal> {
     // A guest's sleep ends when it should. The kernel's default lets it overrun by 50 us.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
@@ -245,7 +247,7 @@ impl Worker {
     fn serve(mut self) -> ! {
         let mut last = 0;
         let mut idle = Idle {
-            linger: Linger::NONE,
+            linger: self.site.slot.first_linger(),
             timeout: self.idle_timeout,
         };
         while let Some(request) = self.site.slot.next(last, idle) {

@@ -194,6 +194,11 @@ impl HostSlot {
         sleeps
     }
 
+    /// How a worker that has just started may wait for its first call.
+    pub fn linger_first(&self, linger: Linger) {
+        self.request.store_u32(request::LINGER, linger.to_word());
+    }
+
     /// Wakes the worker if it sleeps.
     ///
     /// The doorbell changes only then: it lies in the line that a worker which is awake is about to read. A worker

@@ -76,6 +76,12 @@ impl WorkerSlot {
         })
     }
 
+    /// How to wait for the first call.
+    #[must_use]
+    pub fn first_linger(&self) -> Linger {
+        Linger::from_word(self.request.load_u32(request::LINGER))
+    }
+
     /// Waits for the call after call `last`. `None` when there is none: the host wants this worker to end,
     /// or has not been heard of for too long.
     #[must_use]

@@ -45,8 +45,8 @@ pub enum LoadError {
 }
 
 impl Runtime {
-    /// Makes an engine. This opens `/proc/self/pagemap` and installs signal handlers, so it comes before a
-    /// process seals itself, and never happens in a host.
+    /// Makes an engine. This opens `/proc/self/pagemap`, unless [`open_page_map`](crate::config::open_page_map) has, and
+    /// installs signal handlers, so it comes before a process is sealed, and never happens in a host.
     ///
     /// # Errors
     /// When the limits are out of range or address space cannot be reserved.
@@ -141,7 +141,7 @@ impl Runtime {
         module.initialize_copy_on_write_image()?;
         let mut linker = Linker::new(&self.engine);
         super::imports::link(&mut linker)?;
-        wasi::link(&mut linker, files.is_some())?;
+        wasi::link(&mut linker, &module, files.is_some())?;
         let export = |name: &str| module.get_export_index(name);
         let exports: Box<[_]> = module
             .exports()

@@ -59,7 +59,9 @@ fn run(assignment: Assignment) -> Result<(), Refusal> {
             let landlock = Landlock::of(told.seal);
             let (dump, most) = (dump.as_fd(), told.dump_bytes_max);
             let begun = Sealing::initializer(assignment, limits, dump, most, landlock);
-            Some(begun.map_err(setup)?)
+            let mut sealing = begun.map_err(setup)?;
+            sealing.limit_memory().map_err(setup)?;
+            Some(sealing)
         }
     };
     // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A

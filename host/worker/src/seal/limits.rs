@@ -58,15 +58,16 @@ const NEVER: &[Ceiling] = &[
     (Resource::Rtprio, 0),
 ];
 
-/// For a worker whose engine has been made, pools and all.
-pub(super) fn worker(usage: &Usage, memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
+/// For a worker, besides [`data`].
+pub(super) fn worker() -> Vec<Ceiling> {
+    [NEVER, &[(Resource::Stack, STACK_MAX)]].concat()
+}
+
+/// For a process whose engine has been made, pools and all, and that is to run a guest with so much memory.
+pub(super) fn data(usage: &Usage, memory_bytes: u64) -> io::Result<Ceiling> {
     // What is mapped already depends on the executable, which may be anybody's application.
     let data = usage.data()?.saturating_add(worker_bytes(memory_bytes));
-    Ok([
-        NEVER,
-        &[(Resource::Data, data), (Resource::Stack, STACK_MAX)],
-    ]
-    .concat())
+    Ok((Resource::Data, data))
 }
 
 /// How much memory a worker may come to use, of which a guest has so much.
@@ -84,8 +85,9 @@ pub(super) fn address_space(usage: Usage, bytes: u64) -> io::Result<Ceiling> {
 
 /// For a fork server whose engine has been made. A worker that is forked has the same, and [`forked`] besides.
 pub(super) fn fork_server(usage: &Usage, memory_bytes: u64) -> io::Result<Vec<Ceiling>> {
-    let mut ceilings = worker(usage, memory_bytes)?;
+    let mut ceilings = worker();
     ceilings.retain(|(resource, _)| *resource != Resource::Nproc);
+    ceilings.push(data(usage, memory_bytes)?);
     ceilings.push((Resource::Nofile, FORK_SERVER_DESCRIPTORS));
     Ok(ceilings)
 }
@@ -230,13 +232,9 @@ mod tests {
     #[test]
     fn a_worker_may_use_what_it_has_and_its_guests_memory() {
         let usage = Usage::open().unwrap();
-        let ceilings = worker(&usage, 1 << 30).unwrap();
-        let (_, data) = ceilings
-            .iter()
-            .find(|(resource, _)| *resource == Resource::Data)
-            .unwrap();
-        assert!(*data > (1 << 30) + NATIVE_BYTES);
-        assert!(worker(&usage, u64::MAX).is_ok());
+        let (_, most) = data(&usage, 1 << 30).unwrap();
+        assert!(most > (1 << 30) + NATIVE_BYTES);
+        assert!(data(&usage, u64::MAX).is_ok());
         assert_eq!(address_space(usage, u64::MAX).unwrap().1, u64::MAX);
         let usage = || Usage::open().unwrap();
         assert!(address_space(usage(), 0).unwrap().1 > usage().mapped().unwrap());

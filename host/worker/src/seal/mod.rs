@@ -29,7 +29,7 @@ use stockade_wire::message::FILES_END;
 use stockade_wire::namespaces::Namespaces;
 use stockade_wire::role::Assignment;
 
-use crate::config::InstanceLimits;
+use crate::config::{InstanceLimits, open_page_map};
 use crate::wasi::Directory;
 use crate::{process, signals};
 use filter::{Fds, Rule};
@@ -91,6 +91,8 @@ pub(crate) struct Sealing {
     /// In the order in which they are put up: the last one forbids to put up another.
     filters: Vec<filter::Program>,
     usage: limits::Usage,
+    /// The memory of the guest that it is to run, until [`Self::limit_memory`].
+    guest_bytes: Option<u64>,
     /// How much memory it may come to use.
     memory_bytes: u64,
     file_bytes_max: u64,
@@ -102,7 +104,8 @@ pub(crate) struct Sealing {
 struct Needs<'a> {
     rules: &'a [Rule],
     ceilings: &'a [limits::Ceiling],
-    usage: limits::Usage,
+    /// The memory of the guest that it is to run.
+    guest_bytes: Option<u64>,
     /// How much memory it may come to use.
     memory_bytes: u64,
     /// The longest file that it may write.
@@ -113,7 +116,8 @@ struct Needs<'a> {
 }
 
 impl Sealing {
-    /// Begins to seal a worker whose engine has been made.
+    /// Begins to seal a worker. Its engine is to be made next: that looks for files by which the machine limits CPUs, four
+    /// times, and a process without files is spared that.
     pub(crate) fn worker(
         assignment: Assignment,
         limits: InstanceLimits,
@@ -122,15 +126,15 @@ impl Sealing {
         landlock: Landlock,
         surroundings: Option<Surroundings>,
     ) -> Result<Self, Breach> {
+        open_page_map();
         let fds = Fds {
             eventfd: eventfd.as_raw_fd(),
             pagemap: filter::pagemap_fd(),
         };
-        let usage = limits::Usage::open().or_breach("memory limit")?;
         let needs = Needs {
             rules: &filter::worker(fds, files.is_some()),
-            ceilings: &limits::worker(&usage, limits.memory_bytes).or_breach("memory limit")?,
-            usage,
+            ceilings: &limits::worker(),
+            guest_bytes: Some(limits.memory_bytes),
             memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: files.map_or(0, |files| files.bytes_max),
             files,
@@ -149,7 +153,7 @@ impl Sealing {
         let needs = Needs {
             rules: &filter::compiler(artifact.as_raw_fd()),
             ceilings: &limits::compiler(cpu_time),
-            usage: limits::Usage::open().or_breach("memory limit")?,
+            guest_bytes: None,
             memory_bytes: limits::COMPILER_BYTES,
             file_bytes_max: limits::ARTIFACT_BYTES_MAX,
             files: None,
@@ -166,11 +170,10 @@ impl Sealing {
         dump_bytes_max: u64,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
-        let usage = limits::Usage::open().or_breach("memory limit")?;
         let needs = Needs {
             rules: &filter::initializer(dump.as_raw_fd(), filter::pagemap_fd()),
-            ceilings: &limits::worker(&usage, limits.memory_bytes).or_breach("memory limit")?,
-            usage,
+            ceilings: &limits::worker(),
+            guest_bytes: Some(limits.memory_bytes),
             memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: dump_bytes_max,
             files: None,
@@ -180,6 +183,7 @@ impl Sealing {
     }
 
     fn begin(assignment: Assignment, needs: Needs<'_>, landlock: Landlock) -> Result<Self, Breach> {
+        let usage = limits::Usage::open().or_breach("memory limit")?;
         let mut filters = Vec::new();
         if needs.files.is_some() {
             filters.push(filter::files::refusals().or_breach("system call filter")?);
@@ -213,7 +217,8 @@ impl Sealing {
         landlock::restrict(landlock, granted)?;
         Ok(Self {
             filters,
-            usage: needs.usage,
+            usage,
+            guest_bytes: needs.guest_bytes,
             memory_bytes: needs.memory_bytes,
             file_bytes_max: needs.file_bytes_max,
             has_files: needs.files.is_some(),
@@ -231,9 +236,20 @@ impl Sealing {
         self.made.handed.take()
     }
 
+    /// Limits the memory of a process that runs a guest and whose engine has been made: before it loads an artifact,
+    /// whose bytes a hostile module may have chosen.
+    pub(crate) fn limit_memory(&mut self) -> Result<(), Breach> {
+        let Some(bytes) = self.guest_bytes.take() else {
+            return Ok(());
+        };
+        let ceiling = limits::data(&self.usage, bytes).or_breach("memory limit")?;
+        limits::apply(&[ceiling]).or_breach("memory limit")
+    }
+
     /// Takes the rest: from here on there is no new descriptor and no file but in what was granted, and nothing
     /// new to execute.
-    pub(crate) fn finish(self) -> Result<(), Breach> {
+    pub(crate) fn finish(mut self) -> Result<(), Breach> {
+        self.limit_memory()?;
         // The filter lets nobody close them.
         drop(self.made);
         let address_space = limits::address_space(self.usage, self.memory_bytes);

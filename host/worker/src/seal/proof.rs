@@ -76,8 +76,9 @@ impl Wall {
             Self::ResourceLimits => {
                 let usage = limits::Usage::open().map_err(|e| text(&e))?;
                 let bytes = limits::worker_bytes(LIMITS.memory_bytes);
-                let ceilings = limits::worker(&usage, LIMITS.memory_bytes);
-                limits::apply(&ceilings.map_err(|e| text(&e))?)?;
+                let data = limits::data(&usage, LIMITS.memory_bytes);
+                limits::apply(&limits::worker())?;
+                limits::apply(&[data.map_err(|e| text(&e))?])?;
                 let address_space = limits::address_space(usage, bytes);
                 limits::apply(&[address_space.map_err(|e| text(&e))?])?;
                 limits::apply(&limits::last(0, 0))
@@ -121,7 +122,7 @@ fn worker_of(host: u32) -> Assignment {
     }
 }
 
-/// Sets Wasmtime up, as is done before anything is given up.
+/// Sets Wasmtime up, as is done before an artifact is loaded.
 fn ready_to_run() -> Result<(), String> {
     let runtime = Runtime::new(StopBy::Epoch, LIMITS).map_err(|error| format!("{error:#}"))?;
     signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
@@ -141,13 +142,20 @@ pub fn begin(host: u32) {
 /// # Errors
 /// When a wall cannot be built.
 pub fn seal_worker(host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
-    ready_to_run()?;
     let landlock = Landlock::Required;
-    let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, None, landlock, None);
-    wasmtime::Engine::tls_eager_initialize();
+    let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, None, landlock, None)
+        .map_err(|breach| breach.to_string())?;
+    finish_worker(sealing)
+}
+
+/// Loads nothing, and gives up the rest.
+fn finish_worker(mut sealing: Sealing) -> Result<(), String> {
+    ready_to_run()?;
     sealing
-        .and_then(Sealing::finish)
-        .map_err(|breach| breach.to_string())
+        .limit_memory()
+        .map_err(|breach| breach.to_string())?;
+    wasmtime::Engine::tls_eager_initialize();
+    sealing.finish().map_err(|breach| breach.to_string())
 }
 
 /// After [`begin`]: gives up what a compiler gives up before it looks at its module.

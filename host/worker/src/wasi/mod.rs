@@ -19,7 +19,7 @@ mod streams;
 
 use std::sync::Arc;
 
-use wasmtime::{FuncType, Linker, Result, Val, ValType};
+use wasmtime::{FuncType, Linker, Module, Result, Val, ValType};
 
 use crate::abi::Ty;
 use crate::guest::{State, World};
@@ -96,22 +96,34 @@ impl From<Ty> for ValType {
     }
 }
 
-pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>, with_files: bool) -> Result<()> {
+pub(crate) fn link<W: World>(
+    linker: &mut Linker<State<W>>,
+    module: &Module,
+    with_files: bool,
+) -> Result<()> {
     if with_files {
         files::link(linker)?;
         // In place of that crate's.
         linker.allow_shadowing(true);
     } else {
-        link_without_files(linker)?;
+        link_without_files(linker, module)?;
     }
     setup::link(linker)?;
     sources::link(linker)?;
     poll::link(linker)
 }
 
-fn link_without_files<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
+fn link_without_files<W: World>(linker: &mut Linker<State<W>>, module: &Module) -> Result<()> {
+    let imports = |name| {
+        module
+            .imports()
+            .any(|import| (import.module(), import.name()) == (MODULE, name))
+    };
     for function in FUNCTIONS {
-        if let Some(errno) = function.refused_with {
+        if let Some(errno) = function.refused_with
+            // Each is some work of a worker's start, and most modules want none.
+            && imports(function.name)
+        {
             let types = |types: &[Ty]| types.iter().map(|&ty| ty.into()).collect::<Vec<ValType>>();
             let ty = FuncType::new(linker.engine(), types(function.params), [ValType::I32]);
             linker.func_new(MODULE, function.name, ty, move |_, _, results| {

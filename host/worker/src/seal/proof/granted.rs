@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use stockade_wire::message::Grant;
 
 use super::super::{Files as Kept, Landlock, Sealing, filter, landlock};
-use super::{LIMITS, ready_to_run, worker_of};
+use super::{LIMITS, finish_worker, worker_of};
 use crate::signals;
 use crate::wasi::Files;
 
@@ -74,7 +74,6 @@ impl Granted {
     /// When a wall cannot be built.
     pub fn seal_worker(&self, host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
         let Self(files) = self;
-        ready_to_run()?;
         signals::survive_long_files().map_err(|error| error.to_string())?;
         let kept = Kept {
             directories: files.directories(),
@@ -85,7 +84,6 @@ impl Granted {
         let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, Some(kept), landlock, None)
             .map_err(|breach| breach.to_string())?;
         files.check()?;
-        wasmtime::Engine::tls_eager_initialize();
-        sealing.finish().map_err(|breach| breach.to_string())
+        finish_worker(sealing)
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use stockade_wire::namespaces::{Handed, Namespace, Namespaces, Outcome};
 
 use super::super::{Landlock, Sealing, Surroundings, namespaces};
-use super::{LIMITS, ready_to_run, worker_of};
+use super::{LIMITS, finish_worker, worker_of};
 
 /// What the calling process has of its host's namespaces.
 #[derive(Debug)]
@@ -59,7 +59,6 @@ impl Kept {
         eventfd: BorrowedFd<'_>,
         hand_over: impl FnOnce(&Handed, &[OwnedFd]),
     ) -> Result<(), String> {
-        ready_to_run()?;
         let Self(kept) = self;
         let expected = expected(&kept);
         let (assignment, landlock) = (worker_of(host), Landlock::Required);
@@ -69,8 +68,7 @@ impl Kept {
         if let Some(Surroundings { said, fds }) = sealing.hand_over() {
             hand_over(&said, &fds);
         }
-        wasmtime::Engine::tls_eager_initialize();
-        sealing.finish().map_err(|breach| breach.to_string())
+        finish_worker(sealing)
     }
 }
 
