@@ -1,11 +1,12 @@
 //! From a module and settings to a host with its first worker.
 
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use stockade_wire::message::{InstanceState, Seal, StopBy, WorkerSetup};
 use stockade_wire::module_info::ModuleInfo;
 use stockade_wire::namespaces::Handed;
+use stockade_wire::role::Role;
 use stockade_wire::slot::Geometry;
 use stockade_wire::sys::memfd;
 
@@ -14,9 +15,9 @@ use crate::config::Config;
 use crate::error::Shown;
 use crate::functions::Functions;
 use crate::hold::Shared;
-use crate::limits::{Hardening, Interrupt, State};
+use crate::limits::{Hardening, Interrupt, State, WorkerType};
 use crate::pool::{Counters, Pool, Recipe, StartError};
-use crate::process::Program;
+use crate::process::{Ahead, Program};
 use crate::service::Service;
 use crate::supervisor::Membership;
 use crate::trials::Probe;
@@ -38,9 +39,13 @@ pub(crate) fn successor(module: &Module, of: &Pool) -> Result<Arc<Shared>, Error
 pub(crate) fn inspect(module: &Module, config: Config) -> Result<Inspection, Error> {
     let parts = Parts::gather(module, &config).map_err(|error| module.blamed(error))?;
     let begun = Instant::now();
-    let (made, origin) =
-        artifact::obtain(&Membership::enter()?, &parts.order(&config), &config.cache)
-            .map_err(|error| module.blamed(error))?;
+    let (made, origin) = artifact::obtain(
+        &Membership::enter()?,
+        &parts.order(&config),
+        &config.cache,
+        || {},
+    )
+    .map_err(|error| module.blamed(error))?;
     let info = described(&made).map_err(|reason| Error::Compile { reason })?;
     Ok(Inspection::new(
         info,
@@ -135,14 +140,21 @@ fn build_unprobed(
 ) -> Result<Arc<Shared>, Error> {
     let order = parts.order(config);
     let supervisor = Membership::enter()?;
-    let (made, _) = artifact::obtain(&supervisor, &order, &config.cache)?;
-    match start(config, supervisor, parts, &made, counters.clone()) {
+    let role = match config.worker_type {
+        WorkerType::Spawn => Role::Worker,
+        WorkerType::ForkServer => Role::ForkServer,
+    };
+    // It takes as long to load its program as this process to read an artifact.
+    let mut ahead = None;
+    let begin = || ahead = Some(supervisor.spawn_ahead(&parts.program, role));
+    let (made, _) = artifact::obtain(&supervisor, &order, &config.cache, begin)?;
+    match start(config, supervisor, parts, &made, counters.clone(), ahead) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.
             tracing::warn!(target: "stockade", reason = %Shown(&reason), "a cached artifact was refused; compiling again");
             let supervisor = Membership::enter()?;
             let made = artifact::renew(&supervisor, &order, &config.cache)?;
-            Ok(start(config, supervisor, parts, &made, counters)?)
+            Ok(start(config, supervisor, parts, &made, counters, None)?)
         }
         other => Ok(other?),
     }
@@ -160,6 +172,7 @@ fn start(
     parts: &Parts,
     made: &Artifact,
     counters: Option<Counters>,
+    ahead: Option<Ahead>,
 ) -> Result<Arc<Shared>, StartError> {
     let info = described(made).map_err(StartError::Artifact)?;
     let functions = Functions::new(&info);
@@ -174,6 +187,7 @@ fn start(
         setup: parts.setup.clone(),
         directories: Arc::clone(&parts.directories),
         asks: info.retire && config.state == State::Keep,
+        ahead: Mutex::new(ahead),
     };
     let pool = Pool::new(
         config.clone(),

@@ -131,6 +131,7 @@ mod numeric;
 mod output;
 mod park;
 mod pool;
+mod proc_file;
 mod process;
 mod progress;
 mod report;

@@ -6,7 +6,8 @@
 //! side may be waiting for that very one, and a switch between two who are awake costs little.
 //!
 //! What follows a stop is polled for whatever was learned: its end, once, and the next call, whose worker makes a new
-//! instance first. Both take less than the wake-ups that they spare, and stops are the host's own.
+//! instance first. Both take less than the wake-ups that they spare, and stops are the host's own. So is the first call of
+//! a worker, which polls for that in turn when somebody waits for it.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -25,6 +26,10 @@ pub(crate) const STOP_MAX: Duration = Duration::from_micros(100);
 /// For how long a worker polls for its next call: long enough for a caller that makes one call after the
 /// other and does something with each result.
 const LINGER: Duration = Duration::from_micros(100);
+
+/// For how long a worker polls for its first call, when somebody waits for it: whoever that is hears of it through two
+/// others, and then calls.
+const LINGER_FIRST: Duration = Duration::from_micros(200);
 
 /// Calls that workers of this process have now.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
@@ -83,6 +88,14 @@ pub(crate) fn linger(may_poll: bool) -> Linger {
         Linger::beside(LINGER, placement::current())
     } else {
         Linger::NONE
+    }
+}
+
+/// The same for a worker that somebody waits for.
+pub(crate) fn linger_first() -> Linger {
+    match may_poll() {
+        true => Linger::beside(LINGER_FIRST, None),
+        false => Linger::NONE,
     }
 }
 

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use stockade_wire::sys::fork;
 
 use self::forking::Forking;
 use crate::pool::{Pool, StartFor, Worker};
-use crate::process::{Process, Program};
+use crate::process::{Ahead, Process, Program};
 
 /// What can be asked of the thread.
 enum Command {
@@ -110,6 +110,20 @@ impl Membership {
 
     /// Starts a process on the supervisor's thread and waits for that.
     pub(crate) fn spawn(&self, program: &Arc<Program>, role: Role) -> io::Result<Process> {
+        self.have_spawned(program, role)
+            .recv()
+            .map_err(|_| io::Error::other("the supervisor is gone"))?
+    }
+
+    /// Starts a process on the supervisor's thread, before whatever that is asked for later.
+    pub(crate) fn spawn_ahead(&self, program: &Arc<Program>, role: Role) -> Ahead {
+        let ahead = Ahead::new(self.have_spawned(program, role));
+        // A thread that was made just now may wait for this very CPU.
+        std::thread::yield_now();
+        ahead
+    }
+
+    fn have_spawned(&self, program: &Arc<Program>, role: Role) -> Receiver<io::Result<Process>> {
         let (reply, spawned) = std::sync::mpsc::sync_channel(1);
         self.0.send(Command::Process {
             program: Arc::clone(program),
@@ -117,8 +131,6 @@ impl Membership {
             reply,
         });
         spawned
-            .recv()
-            .map_err(|_| io::Error::other("the supervisor is gone"))?
     }
 
     /// Asks for one more worker. The pool is told of it, or of the failure.

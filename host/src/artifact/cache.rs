@@ -122,6 +122,11 @@ impl Cache {
             .join(format!("program-{}", blake3::hash(&bytes).to_hex()))
     }
 
+    /// Whether there is something that was an artifact.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.artifact_path(key).exists()
+    }
+
     /// An artifact that is there and whole.
     pub(super) fn load(&self, key: &Key) -> Option<Artifact> {
         const FILE_BYTES_MAX: u64 = ARTIFACT_BYTES_MAX + HEADER as u64;

@@ -95,13 +95,15 @@ pub(crate) fn fuzzed(bytes: &[u8]) {
     cache::fuzzed(bytes);
 }
 
-/// From the cache if it is there, else compiled and kept there.
+/// From the cache if it is there, else compiled and kept there. `is_there` is told when the cache seems to have it, before
+/// it is read.
 pub(crate) fn obtain(
     supervisor: &Membership,
     order: &Order<'_>,
     cache: &CacheDir,
+    is_there: impl FnOnce(),
 ) -> Result<(Artifact, Origin), Error> {
-    make(supervisor, order, cache, true)
+    make(supervisor, order, cache, true, is_there)
 }
 
 /// Compiled, whatever the cache has.
@@ -110,7 +112,7 @@ pub(crate) fn renew(
     order: &Order<'_>,
     cache: &CacheDir,
 ) -> Result<Artifact, Error> {
-    let (artifact, _) = make(supervisor, order, cache, false)?;
+    let (artifact, _) = make(supervisor, order, cache, false, || {})?;
     Ok(artifact)
 }
 
@@ -119,6 +121,7 @@ fn make(
     order: &Order<'_>,
     dir: &CacheDir,
     may_load: bool,
+    is_there: impl FnOnce(),
 ) -> Result<(Artifact, Origin), Error> {
     let Some(cache) = Cache::open(dir) else {
         let made = compile::compile(supervisor, order, |_| None)?;
@@ -133,8 +136,13 @@ fn make(
         found if found.is_note() => cache.load(&init_key(identity)),
         found => Some(found),
     };
-    if let Some(artifact) = known().and_then(load) {
-        return Ok((artifact, Origin::Cache));
+    if let Some(identity) = known() {
+        if cache.has(&key(identity)) {
+            is_there();
+        }
+        if let Some(artifact) = load(identity) {
+            return Ok((artifact, Origin::Cache));
+        }
     }
     // Whoever comes second waits here, and finds what the first one made.
     let at_most = order.limits.compile_time.saturating_mul(2);

@@ -41,8 +41,8 @@ pub(crate) struct InFlight {
 pub(super) enum Looks {
     None,
     Reply,
-    /// For longer, as the worker makes a new instance first. That says nothing about the function.
-    Renewal,
+    /// For longer, as this call takes its worker longer than others. That says nothing about the function.
+    Longer,
 }
 
 /// Which call it is, for those who report what became of it.
@@ -307,7 +307,7 @@ impl InFlight {
                     luck.miss();
                 }
             }
-            Looks::Renewal => _ = found(spin::STOP_MAX),
+            Looks::Longer => _ = found(spin::STOP_MAX),
             Looks::Reply | Looks::None => {}
         }
     }

@@ -8,6 +8,7 @@ mod hot;
 mod in_flight;
 mod lease;
 mod locked;
+mod recipe;
 mod seen_walls;
 mod spare;
 mod starts;
@@ -16,14 +17,11 @@ mod tally;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use stockade_wire::message::WorkerSetup;
-use stockade_wire::slot::Geometry;
 use stockade_wire::sys::fork;
 
 pub(crate) use closing::CloseWatch;
@@ -31,6 +29,7 @@ pub(crate) use counters::Counters;
 pub(crate) use ends::EndReason;
 pub(crate) use in_flight::{CallOf, InFlight, Outcome, Payload, Taken};
 pub(crate) use lease::{Lease, WaitWorker};
+pub(crate) use recipe::Recipe;
 pub(crate) use starts::{StartError, StartFor};
 pub(crate) use succession::Detached;
 pub(crate) use tally::{CallEnd, Tally};
@@ -48,31 +47,10 @@ use crate::config::Config;
 use crate::error::Exit;
 use crate::fair::Queue;
 use crate::functions::Functions;
-use crate::process::{ForkServer, HandedNamespaces, Program};
+use crate::process::HandedNamespaces;
 use crate::supervisor::{Membership, Timer};
 use crate::trials::Trials;
-use crate::wasi::Directories;
 use crate::{Stats, Walls};
-
-/// What a pool needs to start workers.
-#[derive(Debug)]
-pub(crate) struct Recipe {
-    pub(crate) program: Arc<Program>,
-    pub(crate) artifact: OwnedFd,
-    pub(crate) geometry: Geometry,
-    /// But for the worker's number.
-    pub(crate) setup: WorkerSetup,
-    pub(crate) directories: Arc<Directories>,
-    /// Whether guests are asked if they have served long enough.
-    pub(crate) asks: bool,
-}
-
-impl Recipe {
-    /// To be called by the supervisor thread only.
-    pub(crate) fn start_fork_server(&self) -> std::io::Result<ForkServer> {
-        ForkServer::start(&self.program, &self.setup, self.artifact.as_fd())
-    }
-}
 
 /// A host's workers.
 #[derive(Debug)]

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use stockade_wire::forking::{End, ForkOrder, ForkServerMessage, ORDER_FDS};
 use stockade_wire::message::{self, WorkerRefusal, WorkerSetup};
-use stockade_wire::role::Role;
 use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::packet::{self, Handed};
 
-use super::{Ends, Process, Program, SeenNamespaces};
+use super::spawn::has_ended;
+use super::{Ends, Process, SeenNamespaces};
 use crate::error::Exit;
+use crate::proc_file;
 
 /// Has loaded an artifact, or is about to, and forks workers. Dropping it kills it and waits for its end; its
 /// workers live on.
@@ -52,14 +53,13 @@ pub(crate) enum Unadopted {
 }
 
 impl ForkServer {
-    /// To be called by the supervisor thread only, as [`Process::spawn`].
+    /// Tells a process of that role what to be.
     pub(crate) fn start(
-        program: &Program,
+        process: Process,
         setup: &WorkerSetup,
         artifact: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let (namespace, string) = DeathString::new()?;
-        let process = Process::spawn(program, Role::ForkServer)?;
         let fds = [artifact, string.as_fd()];
         match packet::send(process.socket(), &message::encode(setup), &fds) {
             // Dead already: its death will say why.
@@ -145,8 +145,10 @@ impl ForkServer {
         let pid = lives(look_at(pidfd.as_fd()))?;
         let parent = parent_of(pid).map_err(Unadopted::Unseen)?;
         let is_child = parent == Some(self.process.pid);
-        // Else the number was given to another process in between.
-        lives(look_at(pidfd.as_fd()))?;
+        // Else the number was given to another process in between. One that has not ended has it still.
+        if has_ended(pidfd.as_fd()) {
+            lives(look_at(pidfd.as_fd()))?;
+        }
         match is_child {
             true => Ok(Process::forked(
                 pid,
@@ -179,7 +181,7 @@ fn look_at(fd: BorrowedFd<'_>) -> io::Result<Shown> {
     let is_pidfd = names
         .iter()
         .any(|name| to.to_string_lossy().starts_with(name));
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+    let info = proc_file::read(format!("/proc/self/fdinfo/{number}"))?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
     Ok(match pid.and_then(|pid| pid.trim().parse::<i64>().ok()) {
         // Zero when it is none of this namespace.
@@ -190,7 +192,7 @@ fn look_at(fd: BorrowedFd<'_>) -> io::Result<Shown> {
 
 /// Whose child a process is; none when there is no such process.
 fn parent_of(pid: u32) -> io::Result<Option<u32>> {
-    let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
+    let status = match proc_file::read(format!("/proc/{pid}/status")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         status => status?,
     };

@@ -2,11 +2,13 @@
 //!
 //! Knows nothing of calls.
 
+mod ahead;
 mod fork_server;
 mod namespaces;
 mod program;
 mod spawn;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use fork_server::{ForkServer, Heard, Unadopted};
 pub(crate) use namespaces::{HandedNamespaces, SeenNamespaces, Shown};
 pub(crate) use program::Program;

@@ -79,8 +79,14 @@ fn link(who: &str, namespace: Namespace) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{who}/ns/{}", namespace.link())).ok()
 }
 
+/// This thread's own.
 fn own_link(namespace: Namespace) -> Option<PathBuf> {
-    link("self", namespace)
+    thread_local! {
+        // What it starts is where it is. It goes nowhere: it is the supervisor's.
+        static OWN: [Option<PathBuf>; Namespace::ALL.len()] =
+            Namespace::ALL.map(|namespace| link("thread-self", namespace));
+    }
+    OWN.with(|own| own[namespace as usize].clone())
 }
 
 /// What was seen of each of [`Namespace::HIDDEN`].

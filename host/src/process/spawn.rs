@@ -244,9 +244,7 @@ impl Process {
 
     /// Whether it is dead, as the kernel says.
     pub(crate) fn is_dead(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let now = rustix::event::Timespec::default();
-        matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(1))
+        has_ended(self.pidfd.as_fd())
     }
 
     /// Waits until it has sent something or is dead; `false` when `until` comes first.
@@ -276,6 +274,13 @@ impl Drop for Process {
             self.finish();
         }
     }
+}
+
+/// Whether the process of a pidfd has ended; its number is its own for as long as not.
+pub(super) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    let now = rustix::event::Timespec::default();
+    matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(1))
 }
 
 fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {

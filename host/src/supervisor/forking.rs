@@ -246,7 +246,7 @@ impl Loop {
                 self.forking.servers.insert(key, place);
             }
             Some(server) if server.is_ready && current.prepared.is_none() => {
-                let prepared = Prepared::new(pool)?;
+                let prepared = Prepared::new(pool, current.why)?;
                 prepared.order(&server.server)?;
                 current.prepared = Some(prepared);
             }

@@ -1,7 +1,7 @@
 //! What the kernel shows about a process, and which of its walls that proves.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -11,6 +11,7 @@ use stockade_wire::sys::landlock;
 
 use super::{Wall, WallState, claimed, descriptors, missing};
 use crate::limits::Hardening;
+use crate::proc_file;
 use crate::wasi::Directories;
 
 /// What the kernel shows about a process, read once: this takes a good part of its start.
@@ -33,15 +34,16 @@ impl Kernel {
         );
         let directory = directory.ok();
         let open = |name| open_in(directory.as_ref()?, name, OFlags::RDONLY).ok();
+        let said = |file| proc_file::text(file).ok();
         let status = open("status");
         Self {
             pid,
-            limits: open("limits").and_then(text).unwrap_or_default(),
+            limits: open("limits").and_then(said).unwrap_or_default(),
             shown_owner: status
                 .as_ref()
                 .and_then(|status| status.metadata().ok())
                 .map(|shown| shown.uid()),
-            status: status.and_then(text).unwrap_or_default(),
+            status: status.and_then(said).unwrap_or_default(),
             directory,
         }
     }
@@ -146,7 +148,7 @@ impl Kernel {
             | Wall::CgroupNamespace
             | Wall::PidNamespace => claimed(hardening),
             Wall::Cgroup => {
-                let of = |who: &str| read(format!("/proc/{who}/cgroup")).ok();
+                let of = |who: &str| proc_file::read(format!("/proc/{who}/cgroup")).ok();
                 let theirs = of(&self.pid.to_string());
                 is(
                     theirs.is_some() && theirs != of("self"),
@@ -159,7 +161,7 @@ impl Kernel {
     /// The application may live under a filter already, which its children inherit.
     fn has_a_filter_of_its_own(&self) -> bool {
         // Of the thread that starts workers, if it is that one which looks. Not by prctl(2), for which a filter may kill.
-        let ours = read("/proc/thread-self/status".into()).unwrap_or_default();
+        let ours = proc_file::read("/proc/thread-self/status").unwrap_or_default();
         let count = |status| numbers(status, "Seccomp_filters:").first().copied();
         match (count(&self.status), count(&ours)) {
             (Some(theirs), Some(ours)) => theirs > ours,
@@ -192,19 +194,6 @@ impl Kernel {
             .find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().nth(1)
     }
-}
-
-/// A file of /proc, in one piece: it has no length, and would be read in small ones.
-pub(super) fn read(path: String) -> io::Result<String> {
-    let file = File::open(path)?;
-    text(file).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-/// What such a file says.
-fn text(mut file: File) -> Option<String> {
-    let mut text = String::with_capacity(8 << 10);
-    file.read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 fn open_in(directory: &OwnedFd, name: &str, how: OFlags) -> io::Result<File> {

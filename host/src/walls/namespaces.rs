@@ -9,9 +9,10 @@ use std::os::unix::fs::MetadataExt;
 
 use stockade_wire::namespaces::{Namespace, Outcome};
 
-use super::kernel::{numbers, read};
+use super::kernel::numbers;
 use super::{Wall, WallState, claimed, missing};
 use crate::limits::Hardening;
+use crate::proc_file::read;
 use crate::process::{HandedNamespaces, SeenNamespaces, Shown};
 
 /// What the kernel shows of each namespace of a process.

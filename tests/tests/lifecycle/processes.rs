@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
-use stockade::{Cause, Error, Host, WorkerState};
+use stockade::{Cause, Error, Host, WorkerState, WorkerType};
 use stockade_tests::alone::alone_with;
 use stockade_tests::census::children_of;
-use stockade_tests::{BOUND, Scratch, alone, census, eventually};
+use stockade_tests::{BOUND, Census, Scratch, alone, census, eventually};
 
 use crate::by_hand::ByHand;
 use crate::hosts::{broken, comes_to_rest, only_pid, probe, until_running};
@@ -29,6 +29,34 @@ fn spinning(host: &Host) -> ByHand<impl Future<Output = Result<(), Error>> + use
     let mut call = ByHand::new(host.run_sync("spin", ()));
     assert!(call.poll().is_pending());
     call
+}
+
+/// With its artifact in the cache, its first process is started before the host knows that it will not be.
+#[test]
+fn a_host_that_is_not_built_leaves_no_process_behind_that_was_started_for_it() {
+    alone(|| {
+        let builder = || probe().0;
+        drop(builder().build_blocking().unwrap());
+        let is_over = |now: Census| now.children.is_empty() && now.threads.len() == 2;
+        eventually(BOUND, || is_over(census()));
+        let before = census();
+        for worker_type in [WorkerType::Spawn, WorkerType::ForkServer] {
+            let builder = || builder().worker_type(worker_type);
+            let lacking = builder().expects::<_, (), ()>("no such function");
+            let refused = lacking.build_blocking().unwrap_err();
+            assert!(
+                matches!(refused, Error::NoSuchFunction { .. }),
+                "{refused:?}"
+            );
+            eventually(BOUND, || census().counts() == before.counts());
+            // And one that is built has all that it should.
+            let host = builder().build_blocking().unwrap();
+            echoes(&host);
+            drop(host);
+            eventually(BOUND, || census().counts() == before.counts());
+        }
+        assert_eq!(census().fds, before.fds);
+    });
 }
 
 #[test]

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::geteuid;
-use stockade_wire::slot::HostSlot;
 
 use super::{Place, Worker};
 use crate::pool::{Pool, StartFor};
@@ -24,8 +23,8 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(pool: &Pool) -> io::Result<Self> {
-        let (slot, memories) = HostSlot::new(pool.recipe().geometry)?;
+    pub(crate) fn new(pool: &Pool, why: StartFor) -> io::Result<Self> {
+        let (slot, memories) = super::slot_for(pool, why)?;
         let (ours, theirs) = Ends::new()?;
         let place = Place {
             id: pool.next_worker_id(),

@@ -1,6 +1,5 @@
 //! How long a worker serves, and how it goes.
 
-use std::fs;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -10,6 +9,7 @@ use super::{Record, Startup, Worker};
 use crate::clock;
 use crate::error::Exit;
 use crate::pool::{EndReason, StartFor};
+use crate::proc_file;
 use crate::retire::Retire;
 use crate::supervisor::Membership;
 
@@ -301,7 +301,7 @@ impl Worker {
     /// As the kernel says. Of another process, if this one has just died and its number been given away: a
     /// figure for people.
     pub(super) fn peak_resident_bytes(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let status = proc_file::read(format!("/proc/{}/status", self.pid())).ok()?;
         let peak = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -311,7 +311,7 @@ impl Worker {
 
     /// Asked by the thread that reaps: the number is still this process's.
     fn resident_bytes(&self) -> Option<u64> {
-        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
+        let statm = proc_file::read(format!("/proc/{}/statm", self.pid())).ok()?;
         let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
         Some(pages * rustix::param::page_size() as u64)
     }

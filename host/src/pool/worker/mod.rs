@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::geteuid;
 use stockade_wire::message::{self, StopBy};
-use stockade_wire::role::Role;
 use stockade_wire::slot::machine::{Machine, Resolution, StopReason, StopStyle};
 use stockade_wire::slot::{Disbelief, HostSlot, Listens, Seen, Written};
 use stockade_wire::sys::packet;
@@ -128,8 +127,9 @@ struct Record {
     listens: Listens,
     /// When to give back pages, and from where on.
     release_pages: Option<(Instant, usize)>,
-    /// Whether the worker makes a new instance before its next call, because the last one was stopped.
-    renews: bool,
+    /// Whether the next call takes longer than others: it is the worker's first, or one before which it makes a new
+    /// instance, because the last one was stopped.
+    is_cold: bool,
 }
 
 impl Record {
@@ -152,15 +152,23 @@ struct Place {
     started_by: u32,
 }
 
+fn slot_for(pool: &Pool, why: StartFor) -> io::Result<(HostSlot, [OwnedFd; 2])> {
+    let (slot, memories) = HostSlot::new(pool.recipe().geometry)?;
+    if why != StartFor::Spare {
+        slot.linger_first(spin::linger_first());
+    }
+    Ok((slot, memories))
+}
+
 impl Worker {
     /// Starts a worker's process and tells it what to be.
     pub(crate) fn start(pool: &Arc<Pool>, why: StartFor) -> io::Result<Self> {
         let recipe = pool.recipe();
         let id = pool.next_worker_id();
-        let (slot, memories) = HostSlot::new(recipe.geometry)?;
+        let (slot, memories) = slot_for(pool, why)?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let started_by = geteuid().as_raw();
-        let process = Process::spawn(&recipe.program, Role::Worker)?;
+        let process = recipe.start_worker()?;
         let given = pool.kept_namespaces(started_by);
         let mut setup = recipe.setup.clone();
         setup.worker = id;
@@ -241,7 +249,7 @@ impl Worker {
                 pages_touched: false,
                 listens: Listens::default(),
                 release_pages: None,
-                renews: false,
+                is_cold: true,
             }),
         }
     }
@@ -320,7 +328,7 @@ impl Worker {
         record.calls = *calls.end();
         record.empty_rings = 0;
         record.release_pages = None;
-        let renews = std::mem::take(&mut record.renews);
+        let is_cold = std::mem::take(&mut record.is_cold);
         record.pages_touched |= len > PAGES_WORTH_RELEASING;
         record.call = Some(Call {
             function,
@@ -343,7 +351,7 @@ impl Worker {
         }
         // Its wake-up alone takes longer than a poll may: that says nothing about the function.
         let looks = match may_poll && !slept && terms.calls == 1 {
-            true if renews => Looks::Renewal,
+            true if is_cold => Looks::Longer,
             true => Looks::Reply,
             false => Looks::None,
         };
