@@ -39,7 +39,7 @@ pub(crate) fn successor(module: &Module, of: &Pool) -> Result<Arc<Shared>, Error
 pub(crate) fn inspect(module: &Module, config: Config) -> Result<Inspection, Error> {
     let parts = Parts::gather(module, &config).map_err(|error| module.blamed(error))?;
     let begun = Instant::now();
-    let (made, origin) = artifact::obtain(
+    let (made, origin, _) = artifact::obtain(
         &Membership::enter()?,
         &parts.order(&config),
         &config.cache,
@@ -145,9 +145,8 @@ fn build_unprobed(
         WorkerType::ForkServer => Role::ForkServer,
     };
     // It takes as long to load its program as this process to read an artifact.
-    let mut ahead = None;
-    let begin = || ahead = Some(supervisor.spawn_ahead(&parts.program, role));
-    let (made, _) = artifact::obtain(&supervisor, &order, &config.cache, begin)?;
+    let begin = || supervisor.spawn_ahead(&parts.program, role);
+    let (made, _, ahead) = artifact::obtain(&supervisor, &order, &config.cache, begin)?;
     match start(config, supervisor, parts, &made, counters.clone(), ahead) {
         Err(StartError::Artifact(reason)) => {
             // The worker program is the judge of what it can load.

@@ -6,8 +6,8 @@
 //! side may be waiting for that very one, and a switch between two who are awake costs little.
 //!
 //! What follows a stop is polled for whatever was learned: its end, once, and the next call, whose worker makes a new
-//! instance first. Both take less than the wake-ups that they spare, and stops are the host's own. So is the first call of
-//! a worker, which polls for that in turn when somebody waits for it.
+//! instance first. Both take less than the wake-ups that they spare, and stops are the host's own. The first call of a
+//! worker is polled for as long, unless its function is known to be slow, and a worker that somebody waits for polls for it.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -61,8 +61,8 @@ thread_local! {
     };
 }
 
-/// Whether both sides of a call that this thread is about to publish may poll: not every CPU has a call, and
-/// there is no other call on this thread that the polling would delay.
+/// Whether both sides of a call that this thread is about to publish, or starts a worker for, may poll: not every CPU has a
+/// call, and there is no other call on this thread that the polling would delay.
 pub(crate) fn may_poll() -> bool {
     let place = PLACE.with(|place| *place);
     PUBLISHED[place].load(Ordering::Relaxed) == 0 && BUSY.load(Ordering::Relaxed) < *CPUS
@@ -163,6 +163,11 @@ impl Luck {
                 false
             }
         }
+    }
+
+    /// Whether no poll has failed since one was answered.
+    pub(crate) fn is_unbroken(&self) -> bool {
+        self.misses.load(Ordering::Relaxed) == 0
     }
 
     /// A poll was answered.

@@ -95,15 +95,15 @@ pub(crate) fn fuzzed(bytes: &[u8]) {
     cache::fuzzed(bytes);
 }
 
-/// From the cache if it is there, else compiled and kept there. `is_there` is told when the cache seems to have it, before
-/// it is read.
-pub(crate) fn obtain(
+/// From the cache if it is there, else compiled and kept there. What `meanwhile` begins is begun before the cache is read,
+/// if it seems to have it, and given up if it has not.
+pub(crate) fn obtain<T>(
     supervisor: &Membership,
     order: &Order<'_>,
     cache: &CacheDir,
-    is_there: impl FnOnce(),
-) -> Result<(Artifact, Origin), Error> {
-    make(supervisor, order, cache, true, is_there)
+    meanwhile: impl FnOnce() -> T,
+) -> Result<(Artifact, Origin, Option<T>), Error> {
+    make(supervisor, order, cache, true, meanwhile)
 }
 
 /// Compiled, whatever the cache has.
@@ -112,20 +112,20 @@ pub(crate) fn renew(
     order: &Order<'_>,
     cache: &CacheDir,
 ) -> Result<Artifact, Error> {
-    let (artifact, _) = make(supervisor, order, cache, false, || {})?;
+    let (artifact, ..) = make(supervisor, order, cache, false, || {})?;
     Ok(artifact)
 }
 
-fn make(
+fn make<T>(
     supervisor: &Membership,
     order: &Order<'_>,
     dir: &CacheDir,
     may_load: bool,
-    is_there: impl FnOnce(),
-) -> Result<(Artifact, Origin), Error> {
+    meanwhile: impl FnOnce() -> T,
+) -> Result<(Artifact, Origin, Option<T>), Error> {
     let Some(cache) = Cache::open(dir) else {
         let made = compile::compile(supervisor, order, |_| None)?;
-        return Ok((made.artifact, Origin::Compiler));
+        return Ok((made.artifact, Origin::Compiler, None));
     };
     let module = blake3::hash(order.module);
     let fingerprint = order.program.fingerprint()?;
@@ -137,11 +137,9 @@ fn make(
         found => Some(found),
     };
     if let Some(identity) = known() {
-        if cache.has(&key(identity)) {
-            is_there();
-        }
+        let begun = cache.has(&key(identity)).then(meanwhile);
         if let Some(artifact) = load(identity) {
-            return Ok((artifact, Origin::Cache));
+            return Ok((artifact, Origin::Cache, begun));
         }
     }
     // Whoever comes second waits here, and finds what the first one made.
@@ -149,7 +147,7 @@ fn make(
     let at_most = at_most.saturating_add(order.limits.init_time);
     let _lock = cache.lock(&module, at_most);
     if let Some(artifact) = known().and_then(load) {
-        return Ok((artifact, Origin::Cache));
+        return Ok((artifact, Origin::Cache, None));
     }
     let mut program = None;
     let mut origin = Origin::Compiler;
@@ -171,5 +169,5 @@ fn make(
         Some(identity) if origin == Origin::Compiler => cache.store(&key(identity), &artifact),
         _ => {}
     }
-    Ok((artifact, origin))
+    Ok((artifact, origin, None))
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::mpsc::Receiver;
 
+use rustix::process::geteuid;
+
 use super::Process;
 
 /// The first process of a pool, which loads its program while its artifact is read. Dropping it ends the process.
@@ -15,8 +17,11 @@ impl Ahead {
         Self(started)
     }
 
-    /// The process, if there is one. Whoever asks is the thread that was told to start it before, so it does not wait.
+    /// The process, if there is one that is as good as a new one. Whoever asks is the thread that was told to start it
+    /// before, so it does not wait.
     pub(crate) fn take(self) -> Option<Process> {
-        self.0.try_recv().ok()?.ok()
+        let process = self.0.try_recv().ok()?.ok()?;
+        let is_new = !process.is_dead() && process.started_by() == geteuid().as_raw();
+        is_new.then_some(process)
     }
 }

@@ -13,6 +13,7 @@
 //! has no module yet, and from there being no way out afterwards without a capability. That a worker has none the
 //! kernel does show.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -79,14 +80,23 @@ fn link(who: &str, namespace: Namespace) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{who}/ns/{}", namespace.link())).ok()
 }
 
-/// This thread's own.
+thread_local! {
+    static STAYS: Cell<bool> = const { Cell::new(false) };
+    static OWN: [Option<PathBuf>; Namespace::ALL.len()] =
+        Namespace::ALL.map(|namespace| link("thread-self", namespace));
+}
+
+/// This thread starts processes, and never changes its own namespaces: from now on they are looked up once. What it starts
+/// is where it is.
+pub(crate) fn stay_in_own_namespaces() {
+    STAYS.set(true);
+}
+
 fn own_link(namespace: Namespace) -> Option<PathBuf> {
-    thread_local! {
-        // What it starts is where it is. It goes nowhere: it is the supervisor's.
-        static OWN: [Option<PathBuf>; Namespace::ALL.len()] =
-            Namespace::ALL.map(|namespace| link("thread-self", namespace));
+    match STAYS.get() {
+        true => OWN.with(|own| own[namespace as usize].clone()),
+        false => link("self", namespace),
     }
-    OWN.with(|own| own[namespace as usize].clone())
 }
 
 /// What was seen of each of [`Namespace::HIDDEN`].

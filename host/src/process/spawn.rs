@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::net::Shutdown;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, geteuid};
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 use stockade_wire::sys::death_string::DeathString;
 use stockade_wire::sys::{fork, packet};
@@ -23,6 +24,8 @@ use crate::error::Exit;
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
+    /// Who this process was when it started it, or had it forked.
+    started_by: u32,
     pidfd: OwnedFd,
     socket: OwnedFd,
     stderr: OwnedFd,
@@ -80,6 +83,7 @@ impl Process {
     ) -> Self {
         Self {
             pid,
+            started_by: geteuid().as_raw(),
             pidfd,
             socket: ends.socket,
             stderr: ends.stderr,
@@ -129,6 +133,7 @@ impl Process {
             role,
             host: std::process::id(),
         };
+        let started_by = geteuid().as_raw();
         // All that is needed fits `posix_spawn`. A `pre_exec` closure would fork a possibly huge server.
         let mut child = Command::new(program.exec_path())
             .arg0("stockade-worker")
@@ -147,6 +152,7 @@ impl Process {
         })?;
         Ok(Self {
             pid,
+            started_by,
             pidfd,
             socket,
             stderr,
@@ -154,6 +160,11 @@ impl Process {
             reaped: AtomicBool::new(false),
             forked: None,
         })
+    }
+
+    /// Who this process was, by its effective user, when it started it.
+    pub(crate) fn started_by(&self) -> u32 {
+        self.started_by
     }
 
     /// Readable once the process is dead.
@@ -195,8 +206,21 @@ impl Process {
 
     /// Kills it, unless it is dead already, and says how it ended.
     pub(crate) fn finish(&self) -> Option<Exit> {
-        self.kill();
-        self.reap_as(WaitIdOptions::empty())
+        /// How long one that may not be killed has to end by itself. Far longer than that takes.
+        const END_WITHIN: Duration = Duration::from_secs(1);
+        if self.kill() || !self.is_ours() {
+            return self.reap_as(WaitIdOptions::empty());
+        }
+        // One that has not been told what to be ends when nobody will. Others would be waited for in vain.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        let until = Instant::now() + END_WITHIN;
+        while !self.is_dead() && Instant::now() < until {
+            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            let left = until.saturating_duration_since(Instant::now());
+            // A signal may end it before that.
+            let _ = rustix::event::poll(&mut fds, left.try_into().ok().as_ref());
+        }
+        self.reap()
     }
 
     /// Takes the exit status, which is a diagnostic and no more: an application that waits for all

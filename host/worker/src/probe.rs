@@ -71,9 +71,6 @@ fn run(assignment: Assignment) -> Result<(), String> {
     );
     let neighbour = Neighbour::start().map_err(|error| error.to_string())?;
 
-    let runtime = Runtime::new(StopBy::Epoch, LIMITS)
-        .map_err(|error| format!("cannot set Wasmtime up: {error:#}"))?;
-    signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
     // What a worker gets from a compiler process. Its own module needs none.
     let compiled = compiler::compile(MODULE, StopBy::Epoch).map_err(|(_, message)| message)?;
     // Closing it would be a system call that the seal forbids, as those of the engine are.
@@ -83,7 +80,7 @@ fn run(assignment: Assignment) -> Result<(), String> {
     // They could not be opened later.
     let maps = File::open("/proc/self/maps").ok();
     let links = Links::open();
-    let sealing = Sealing::worker(
+    let begun = Sealing::worker(
         assignment,
         LIMITS,
         bell.as_fd(),
@@ -92,6 +89,10 @@ fn run(assignment: Assignment) -> Result<(), String> {
         None,
     )
     .map_err(|breach| breach.to_string())?;
+    let runtime = Runtime::new(StopBy::Epoch, LIMITS)
+        .map_err(|error| format!("cannot set Wasmtime up: {error:#}"))?;
+    signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
+    let sealing = begun.with_engine().map_err(|breach| breach.to_string())?;
     tried(
         Trial::NotDumpable,
         neighbour

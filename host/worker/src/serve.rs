@@ -1,6 +1,7 @@
 //! The worker: one guest, one call at a time, until the host ends it.
 //!
-//! Order matters here more than anywhere. What needs the kernel comes before the seal, guest code after it.
+//! Order matters here more than anywhere. Files come before the seal is begun, the engine before it is finished, guest code
+//! after it.
 //! A reply is published as soon as it exists; everything else about that call is done afterwards, while its
 //! caller already goes on.
 #![expect(
@@ -21,7 +22,7 @@ use stockade_wire::slot::{Idle, ReplyKind, Request, WorkerSlot};
 
 use crate::config::InstanceLimits;
 use crate::guest::{Ended, Guest, LoadError, Program, Runtime, World};
-use crate::seal::{Landlock, Sealing, Surroundings};
+use crate::seal::{Begun, Landlock, Sealing, Surroundings};
 use crate::site::{ItemArguments, ItemReply, NO_CALL, Site, SlotArguments, SlotReply};
 use crate::wasi::Files;
 use crate::{process, seal, signals};
@@ -67,7 +68,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     if files.is_some() {
         signals::survive_long_files().map_err(setup)?;
     }
-    let mut sealing = match told.seal {
+    let begun = match told.seal {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
             let landlock = Landlock::of(told.seal);
@@ -77,7 +78,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
                 bytes_max: told.wasi.file_bytes_max,
             });
             let eventfd = eventfd.as_fd();
-            let sealing = Sealing::worker(
+            let begun = Sealing::worker(
                 assignment,
                 limits,
                 eventfd,
@@ -85,13 +86,12 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
                 landlock,
                 Some(surroundings),
             );
-            Some(sealing.map_err(setup)?)
+            Some(begun.map_err(setup)?)
         }
     };
     let runtime = runtime(&told)?;
-    if let Some(sealing) = &mut sealing {
-        sealing.limit_memory().map_err(setup)?;
-    }
+    let sealing = begun.map(Begun::with_engine).transpose();
+    let mut sealing = sealing.map_err(setup)?;
     // Before the artifact is looked at: whoever takes this process over by that has no say in what others enter.
     if let Some(handed) = sealing.as_mut().and_then(Sealing::hand_over) {
         process::tell_with(&WorkerMessage::Handed(handed.said), &handed.fds);

@@ -1,12 +1,15 @@
 //! Processes come and go with their host, whatever the application around it does.
-#![expect(unsafe_code, reason = "the application's own disposition of SIGCHLD")]
+#![expect(
+    unsafe_code,
+    reason = "the application's own disposition of SIGCHLD, and its own user"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use stockade::{Cause, Error, Host, WorkerState, WorkerType};
@@ -37,6 +40,7 @@ fn a_host_that_is_not_built_leaves_no_process_behind_that_was_started_for_it() {
     alone(|| {
         let builder = || probe().0;
         drop(builder().build_blocking().unwrap());
+        assert!(builder().inspect_blocking().unwrap().from_cache);
         let is_over = |now: Census| now.children.is_empty() && now.threads.len() == 2;
         eventually(BOUND, || is_over(census()));
         let before = census();
@@ -56,6 +60,50 @@ fn a_host_that_is_not_built_leaves_no_process_behind_that_was_started_for_it() {
             eventually(BOUND, || census().counts() == before.counts());
         }
         assert_eq!(census().fds, before.fds);
+    });
+}
+
+/// What was started as one user cannot be killed as another, and must not be waited for.
+#[test]
+fn a_build_ends_though_the_host_becomes_another_user_meanwhile() {
+    const NOBODY: u32 = 65_534;
+    /// Of a build.
+    const MOMENTS: u32 = 16;
+    let become_user = |user| {
+        // SAFETY: plain system calls; the C library has every thread of the process follow.
+        let became = unsafe { libc::setresuid(user, user, 0) == 0 };
+        assert!(became, "{}", std::io::Error::last_os_error());
+        // A process that changes its user hides its /proc, and a worker is to be looked at.
+        // SAFETY: it takes numbers only.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) }, 0);
+    };
+    alone(|| {
+        if !rustix::process::geteuid().is_root() {
+            println!("only root becomes another user: not tried");
+            return;
+        }
+        let build = || {
+            let lacking = probe().0.expects::<_, (), ()>("no such function");
+            lacking.build_blocking().map(drop)
+        };
+        build().unwrap_err();
+        let is_over = |now: Census| now.children.is_empty() && now.threads.len() == 2;
+        eventually(BOUND, || is_over(census()));
+        let begun = Instant::now();
+        build().unwrap_err();
+        let step = begun.elapsed() / MOMENTS;
+        for moment in 0..MOMENTS {
+            let building = std::thread::spawn(build);
+            let begun = Instant::now();
+            while begun.elapsed() < step * moment {
+                std::hint::spin_loop();
+            }
+            become_user(NOBODY);
+            eventually(BOUND, || building.is_finished());
+            become_user(0);
+            building.join().unwrap().unwrap_err();
+            eventually(BOUND, || is_over(census()));
+        }
     });
 }
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::process::geteuid;
 
-use super::{Place, Worker};
+use super::Worker;
+use super::start::{Place, slot_for};
 use crate::pool::{Pool, StartFor};
 use crate::process::{Ends, ForkServer, Unadopted};
 
@@ -24,14 +24,13 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn new(pool: &Pool, why: StartFor) -> io::Result<Self> {
-        let (slot, memories) = super::slot_for(pool, why)?;
+        let (slot, memories) = slot_for(pool, why)?;
         let (ours, theirs) = Ends::new()?;
         let place = Place {
             id: pool.next_worker_id(),
             slot,
             eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             given: None,
-            started_by: geteuid().as_raw(),
         };
         Ok(Self {
             place,

@@ -164,7 +164,7 @@ impl Worker {
         {
             after.span = std::mem::take(&mut call.span);
         }
-        record.is_cold = last.reply() == Some(Reply::Interrupted);
+        record.renews = last.reply() == Some(Reply::Interrupted);
         let outcome = step.resolve.map(|resolution| {
             if let Some(call) = &mut record.call {
                 after.wake = call.waker.take();

@@ -46,7 +46,7 @@ pub enum LoadError {
 
 impl Runtime {
     /// Makes an engine. This opens `/proc/self/pagemap`, unless [`open_page_map`](crate::config::open_page_map) has, and
-    /// installs signal handlers, so it comes before a process is sealed, and never happens in a host.
+    /// installs signal handlers, so it comes before the seal is finished, and never happens in a host.
     ///
     /// # Errors
     /// When the limits are out of range or address space cannot be reserved.

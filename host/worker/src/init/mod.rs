@@ -20,7 +20,7 @@ use stockade_wire::role::Assignment;
 
 use crate::config::InstanceLimits;
 use crate::guest::{Runtime, Stopped, World};
-use crate::seal::{Landlock, Sealing};
+use crate::seal::{Begun, Landlock, Sealing};
 use crate::serve::{self, Refusal, describe, setup};
 use crate::{process, seal};
 
@@ -59,9 +59,7 @@ fn run(assignment: Assignment) -> Result<(), Refusal> {
             let landlock = Landlock::of(told.seal);
             let (dump, most) = (dump.as_fd(), told.dump_bytes_max);
             let begun = Sealing::initializer(assignment, limits, dump, most, landlock);
-            let mut sealing = begun.map_err(setup)?;
-            sealing.limit_memory().map_err(setup)?;
-            Some(sealing)
+            Some(begun.and_then(Begun::with_engine).map_err(setup)?)
         }
     };
     // SAFETY: the host sends the sealed artifact of a compiler process of its own, for this very module. A

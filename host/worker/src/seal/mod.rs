@@ -85,14 +85,20 @@ pub(crate) struct Files<'a> {
     pub(crate) bytes_max: u64,
 }
 
+/// A process that has given up most and will run a guest. Its engine has been made already, or is to be made next.
+#[must_use]
+pub(crate) struct Begun {
+    sealing: Sealing,
+    /// The memory of the guest.
+    bytes: u64,
+}
+
 /// A process that has given up most, and can still load an artifact. [`Self::finish`] takes that too.
 #[must_use]
 pub(crate) struct Sealing {
     /// In the order in which they are put up: the last one forbids to put up another.
     filters: Vec<filter::Program>,
     usage: limits::Usage,
-    /// The memory of the guest that it is to run, until [`Self::limit_memory`].
-    guest_bytes: Option<u64>,
     /// How much memory it may come to use.
     memory_bytes: u64,
     file_bytes_max: u64,
@@ -104,8 +110,6 @@ pub(crate) struct Sealing {
 struct Needs<'a> {
     rules: &'a [Rule],
     ceilings: &'a [limits::Ceiling],
-    /// The memory of the guest that it is to run.
-    guest_bytes: Option<u64>,
     /// How much memory it may come to use.
     memory_bytes: u64,
     /// The longest file that it may write.
@@ -113,6 +117,17 @@ struct Needs<'a> {
     files: Option<Files<'a>>,
     /// Of a worker: what its host keeps for it.
     surroundings: Option<Surroundings>,
+}
+
+impl Begun {
+    /// Its engine has been made, and its memory is limited from here on: before it loads an artifact, whose bytes a
+    /// hostile module may have chosen.
+    pub(crate) fn with_engine(self) -> Result<Sealing, Breach> {
+        let Self { sealing, bytes } = self;
+        let ceiling = limits::data(&sealing.usage, bytes).or_breach("memory limit")?;
+        limits::apply(&[ceiling]).or_breach("memory limit")?;
+        Ok(sealing)
+    }
 }
 
 impl Sealing {
@@ -125,7 +140,7 @@ impl Sealing {
         files: Option<Files<'_>>,
         landlock: Landlock,
         surroundings: Option<Surroundings>,
-    ) -> Result<Self, Breach> {
+    ) -> Result<Begun, Breach> {
         open_page_map();
         let fds = Fds {
             eventfd: eventfd.as_raw_fd(),
@@ -134,13 +149,15 @@ impl Sealing {
         let needs = Needs {
             rules: &filter::worker(fds, files.is_some()),
             ceilings: &limits::worker(),
-            guest_bytes: Some(limits.memory_bytes),
             memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: files.map_or(0, |files| files.bytes_max),
             files,
             surroundings,
         };
-        Self::begin(assignment, needs, landlock)
+        Ok(Begun {
+            sealing: Self::begin(assignment, needs, landlock)?,
+            bytes: limits.memory_bytes,
+        })
     }
 
     /// Begins to seal a compiler whose engine has been made.
@@ -153,7 +170,6 @@ impl Sealing {
         let needs = Needs {
             rules: &filter::compiler(artifact.as_raw_fd()),
             ceilings: &limits::compiler(cpu_time),
-            guest_bytes: None,
             memory_bytes: limits::COMPILER_BYTES,
             file_bytes_max: limits::ARTIFACT_BYTES_MAX,
             files: None,
@@ -169,17 +185,19 @@ impl Sealing {
         dump: BorrowedFd<'_>,
         dump_bytes_max: u64,
         landlock: Landlock,
-    ) -> Result<Self, Breach> {
+    ) -> Result<Begun, Breach> {
         let needs = Needs {
             rules: &filter::initializer(dump.as_raw_fd(), filter::pagemap_fd()),
             ceilings: &limits::worker(),
-            guest_bytes: Some(limits.memory_bytes),
             memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: dump_bytes_max,
             files: None,
             surroundings: None,
         };
-        Self::begin(assignment, needs, landlock)
+        Ok(Begun {
+            sealing: Self::begin(assignment, needs, landlock)?,
+            bytes: limits.memory_bytes,
+        })
     }
 
     fn begin(assignment: Assignment, needs: Needs<'_>, landlock: Landlock) -> Result<Self, Breach> {
@@ -218,7 +236,6 @@ impl Sealing {
         Ok(Self {
             filters,
             usage,
-            guest_bytes: needs.guest_bytes,
             memory_bytes: needs.memory_bytes,
             file_bytes_max: needs.file_bytes_max,
             has_files: needs.files.is_some(),
@@ -236,20 +253,9 @@ impl Sealing {
         self.made.handed.take()
     }
 
-    /// Limits the memory of a process that runs a guest and whose engine has been made: before it loads an artifact,
-    /// whose bytes a hostile module may have chosen.
-    pub(crate) fn limit_memory(&mut self) -> Result<(), Breach> {
-        let Some(bytes) = self.guest_bytes.take() else {
-            return Ok(());
-        };
-        let ceiling = limits::data(&self.usage, bytes).or_breach("memory limit")?;
-        limits::apply(&[ceiling]).or_breach("memory limit")
-    }
-
     /// Takes the rest: from here on there is no new descriptor and no file but in what was granted, and nothing
     /// new to execute.
-    pub(crate) fn finish(mut self) -> Result<(), Breach> {
-        self.limit_memory()?;
+    pub(crate) fn finish(self) -> Result<(), Breach> {
         // The filter lets nobody close them.
         drop(self.made);
         let address_space = limits::address_space(self.usage, self.memory_bytes);

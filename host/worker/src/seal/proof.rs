@@ -15,7 +15,7 @@ use stockade_wire::message::StopBy;
 use stockade_wire::namespaces::{Namespace, Outcome};
 use stockade_wire::role::{Assignment, Role};
 
-use super::{Landlock, Sealing, filter, identity, landlock, limits, namespaces};
+use super::{Begun, Landlock, Sealing, filter, identity, landlock, limits, namespaces};
 use crate::config::InstanceLimits;
 use crate::guest::Runtime;
 use crate::{process, signals};
@@ -143,17 +143,18 @@ pub fn begin(host: u32) {
 /// When a wall cannot be built.
 pub fn seal_worker(host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
     let landlock = Landlock::Required;
-    let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, None, landlock, None)
-        .map_err(|breach| breach.to_string())?;
-    finish_worker(sealing)
+    let begun = Sealing::worker(worker_of(host), LIMITS, eventfd, None, landlock, None);
+    finish_worker(begun.map_err(|breach| breach.to_string())?, |_| Ok(()))
 }
 
-/// Loads nothing, and gives up the rest.
-fn finish_worker(mut sealing: Sealing) -> Result<(), String> {
+/// Makes an engine, looks at what has been given up, loads nothing, and gives up the rest.
+fn finish_worker(
+    begun: Begun,
+    look: impl FnOnce(&mut Sealing) -> Result<(), String>,
+) -> Result<(), String> {
     ready_to_run()?;
-    sealing
-        .limit_memory()
-        .map_err(|breach| breach.to_string())?;
+    let mut sealing = begun.with_engine().map_err(|breach| breach.to_string())?;
+    look(&mut sealing)?;
     wasmtime::Engine::tls_eager_initialize();
     sealing.finish().map_err(|breach| breach.to_string())
 }
@@ -184,9 +185,10 @@ pub fn seal_initializer(host: u32, dump: BorrowedFd<'_>) -> Result<(), String> {
         role: Role::Init,
         host,
     };
-    let sealing = Sealing::initializer(assignment, LIMITS, dump, 1 << 20, Landlock::Required);
+    let begun = Sealing::initializer(assignment, LIMITS, dump, 1 << 20, Landlock::Required);
     wasmtime::Engine::tls_eager_initialize();
-    sealing
+    begun
+        .and_then(Begun::with_engine)
         .and_then(Sealing::finish)
         .map_err(|breach| breach.to_string())
 }

@@ -81,9 +81,9 @@ impl Granted {
             bytes_max: FILE_BYTES_MAX,
         };
         let landlock = Landlock::Required;
-        let sealing = Sealing::worker(worker_of(host), LIMITS, eventfd, Some(kept), landlock, None)
-            .map_err(|breach| breach.to_string())?;
-        files.check()?;
-        finish_worker(sealing)
+        let begun = Sealing::worker(worker_of(host), LIMITS, eventfd, Some(kept), landlock, None);
+        finish_worker(begun.map_err(|breach| breach.to_string())?, |_| {
+            files.check()
+        })
     }
 }

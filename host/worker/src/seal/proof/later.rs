@@ -62,13 +62,14 @@ impl Kept {
         let Self(kept) = self;
         let expected = expected(&kept);
         let (assignment, landlock) = (worker_of(host), Landlock::Required);
-        let mut sealing = Sealing::worker(assignment, LIMITS, eventfd, None, landlock, Some(kept))
-            .map_err(|breach| breach.to_string())?;
-        check(sealing.namespaces(), expected)?;
-        if let Some(Surroundings { said, fds }) = sealing.hand_over() {
-            hand_over(&said, &fds);
-        }
-        finish_worker(sealing)
+        let begun = Sealing::worker(assignment, LIMITS, eventfd, None, landlock, Some(kept));
+        finish_worker(begun.map_err(|breach| breach.to_string())?, |sealing| {
+            check(sealing.namespaces(), expected)?;
+            if let Some(Surroundings { said, fds }) = sealing.hand_over() {
+                hand_over(&said, &fds);
+            }
+            Ok(())
+        })
     }
 }
 
