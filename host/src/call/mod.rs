@@ -3,6 +3,7 @@
 mod args;
 mod blame;
 mod choices;
+mod dispatch;
 mod following;
 mod hosting;
 mod replies;

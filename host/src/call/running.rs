@@ -4,33 +4,27 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::slot::{Chunk, Listens, Written};
+use stockade_wire::slot::Chunk;
 
 use super::args::Args;
-use super::blame::broken;
 use super::choices::Chosen;
 use super::hosting::Hosting;
 use super::replies::Raw;
 use super::waiting::Waiting;
-use crate::error::{Broken, Phase};
+use crate::error::Phase;
 use crate::functions::Entry;
 use crate::handle;
 use crate::hold::Hold;
 use crate::limiter::{Permit, WaitPermit};
 use crate::limits::Codec;
-use crate::pool::{
-    CallEnd, CallOf, Detached, InFlight, Lease, Pool, Taken, Terms, WaitWorker, Worker,
-};
+use crate::pool::{CallEnd, CallOf, Detached, InFlight, Pool, Taken, WaitWorker};
 use crate::progress::Whereabouts;
-use crate::{Cause, Error, Limiter, Progress, output};
-
-/// After so many workers that were gone before they had a call, or did not accept it, it is given up.
-pub(super) const DISPATCHES_MAX: u32 = 3;
+use crate::{Error, Limiter, Progress, output};
 
 /// A call that is awaited: what [`crate::Host::run_sync`] returns.
 #[must_use = "futures do nothing unless polled"]
@@ -235,60 +229,20 @@ where
     }
 
     /// Its state as one that waits.
-    fn waiting(&mut self) -> (&mut Waiting, &Arc<Pool>) {
+    pub(super) fn waiting(&mut self) -> (&mut Waiting, &Arc<Pool>) {
         let waiting = self
             .waiting
             .get_or_insert_with(|| Box::new(Waiting::begin()));
         (waiting, self.hold.pool())
     }
 
-    fn find_worker(&mut self, permit: Permit) -> Result<(), Error> {
-        match self.hold.pool().acquire() {
-            Ok(lease) => self.dispatch(permit, lease),
-            Err(mut place) => {
-                // What it needs may be there by now.
-                match place.poll(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(Ok(lease)) => return self.dispatch(permit, lease),
-                    Poll::Ready(Err(error)) => return Err(error.into()),
-                    Poll::Pending => {}
-                }
-                // Where calls wait for host functions, those functions may need the permit before there is a worker.
-                let permit = Some(permit).filter(|_| !self.hold.pool().lends());
-                self.step = Step::Worker(permit, place);
-                if !self.may_wait && self.hold.pool().starts_for_everybody() {
-                    // It waits all the same, if not in line.
-                    let (waiting, pool) = self.waiting();
-                    let _in_line = waiting.join(pool);
-                    return Ok(());
-                }
-                self.begin_waiting()
-            }
-        }
-    }
-
-    /// There is a worker; the permit may have been given back before.
-    fn with_worker(&mut self, permit: Option<Permit>, lease: Lease) -> Result<(), Error> {
-        if let Some(permit) = permit {
-            return self.dispatch(permit, lease);
-        }
-        match self.limiter().acquire_first() {
-            Ok(permit) => self.dispatch(permit, lease),
-            Err(place) => {
-                // Calls that hold permits may wait for this very worker: nobody waits for a permit with one.
-                drop(lease);
-                self.step = Step::Permit(place);
-                Ok(())
-            }
-        }
-    }
-
-    fn limiter(&self) -> &Limiter {
+    pub(super) fn limiter(&self) -> &Limiter {
         let default = &self.hold.pool().config.limiter;
         self.chosen.limiter().unwrap_or(default)
     }
 
     /// Waits in line.
-    fn begin_waiting(&mut self) -> Result<(), Error> {
+    pub(super) fn begin_waiting(&mut self) -> Result<(), Error> {
         if !self.may_wait {
             let waiting = self.hold.pool().waiting.load(Ordering::Relaxed);
             return Err(Error::Saturated { waiting });
@@ -314,71 +268,6 @@ where
             Phase::Queued
         };
         Poll::Ready(Err(Error::Timeout { phase, elapsed }))
-    }
-
-    /// Encodes the arguments straight into the worker's slot and gives it the call.
-    fn dispatch(&mut self, permit: Permit, lease: Lease) -> Result<(), Error> {
-        // Over unless it is published: encoding runs the application's code, which may panic.
-        self.end();
-        let written = self.write(&lease)?;
-        let terms = Terms {
-            timeout: self.timeout,
-            deadline: self.chosen.deadline(),
-            cpu_time: self.hold.pool().config.limits.cpu_time,
-            listens: Listens {
-                items: self.chosen.listens(),
-                output: self.chosen.follows(),
-            },
-            calls: self.args.as_ref().map_or(1, Args::count),
-        };
-        let pool = self.hold.pool();
-        match Worker::publish(pool, lease, permit, self.function, written, terms) {
-            Ok(mut in_flight) => {
-                if let Some(choices) = self.chosen.get() {
-                    if choices.output.is_some() {
-                        in_flight.keep_output();
-                    }
-                    if let Some(whereabouts) = &choices.whereabouts {
-                        whereabouts.set(Arc::downgrade(in_flight.worker()), in_flight.id());
-                    }
-                }
-                self.step = Step::InFlight(in_flight);
-                Ok(())
-            }
-            Err((permit, worker)) => {
-                self.dispatches += 1;
-                if self.dispatches < DISPATCHES_MAX {
-                    return self.find_worker(permit);
-                }
-                let function = pool.functions.entry(self.function);
-                let broken = broken(CallOf::now(&worker), function, Cause::Unresponsive);
-                Err(Broken {
-                    process_died: true,
-                    ..broken
-                }
-                .into())
-            }
-        }
-    }
-
-    fn write(&self, lease: &Lease) -> Result<Written, Error> {
-        let function = self.hold.pool().functions.entry(self.function);
-        let args = self.args.as_ref().expect("kept until the call is over");
-        lease.worker().request_begins();
-        let mut writer = lease.worker().slot().writer();
-        let (name, kind) = (function.name(), &function.info.kind);
-        let encoded = args.write(name, kind, self.codec, &mut writer);
-        let len = writer.len();
-        let limit = self.hold.pool().config.limits.payload_bytes;
-        let written = encoded.and_then(|()| {
-            writer
-                .finish()
-                .map_err(|bytes| Error::PayloadTooLarge { bytes, limit })
-        });
-        if written.is_err() {
-            lease.worker().request_refused(len);
-        }
-        written
     }
 }
 
@@ -444,7 +333,7 @@ impl<A, R> Running<A, R> {
     }
 
     /// Lets go of everything that only a call under way needs.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.step = Step::Over;
         self.hosting = None;
         if let Some(waiting) = &mut self.waiting {

@@ -4,8 +4,9 @@ use stockade_wire::slot::machine::StopReason;
 
 use super::args::Args;
 use super::blame::{broken, disbelieved, failed};
+use super::dispatch::DISPATCHES_MAX;
 use super::replies::Raw;
-use super::running::{Advance, DISPATCHES_MAX, Running, Step};
+use super::running::{Advance, Running, Step};
 use crate::error::{Broken, Exit, Phase};
 use crate::limits::Interrupt;
 use crate::pool::{InFlight, Outcome, Payload};
