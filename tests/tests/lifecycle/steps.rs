@@ -1,9 +1,11 @@
 //! A kill, a stop, a drop and a cancellation, each at every step of a call.
 
+use std::cell::Cell;
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde::{Serialize, Serializer};
 use stockade::{Cause, Error, Host, Limiter, Phase};
 use stockade_tests::{BOUND, alone, census, eventually};
 
@@ -159,6 +161,53 @@ fn a_stop_at_any_step_costs_at_most_the_call_that_ran() {
             assert_eq!(echo(&host, 99).finish().unwrap(), 99, "after {step:?}");
             comes_to_rest(&host, &limiter);
             assert_ne!(only_pid(&host), pid, "{step:?}");
+        }
+        eventually(BOUND, || census().counts() == before.counts());
+    });
+}
+
+/// A number, and what is done when it is first written.
+struct Written<'a> {
+    number: u64,
+    meanwhile: &'a dyn Fn(),
+    times: Cell<u32>,
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.times.replace(self.times.get() + 1) == 0 {
+            (self.meanwhile)();
+        }
+        serializer.serialize_u64(self.number)
+    }
+}
+
+/// Nothing of the guest's has run, so the call runs elsewhere.
+#[test]
+fn a_kill_or_a_stop_while_a_call_is_written_costs_nothing() {
+    alone(|| {
+        let before = census();
+        for (signal, rounds) in [(Signal::KILL, 10), (Signal::STOP, 2)] {
+            for round in 0..rounds {
+                let (host, limiter) = host_and_limiter();
+                let pid = only_pid(&host);
+                let meanwhile = || {
+                    signals::send(pid, signal);
+                    eventually(BOUND, || {
+                        matches!(signals::state(pid), Some('T' | 'Z') | None)
+                    });
+                };
+                let args = (Written {
+                    number: round,
+                    meanwhile: &meanwhile,
+                    times: Cell::new(0),
+                },);
+                let call = host.call("echo_u64", args).timeout(TIMEOUT);
+                let echoed: u64 = ByHand::new(call).finish().unwrap();
+                assert_eq!(echoed, round, "{signal:?}");
+                comes_to_rest(&host, &limiter);
+                assert_ne!(only_pid(&host), pid, "{signal:?}");
+            }
         }
         eventually(BOUND, || census().counts() == before.counts());
     });
