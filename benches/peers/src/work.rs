@@ -28,7 +28,7 @@ impl Work {
         Self {
             workers: 2,
             small: 5000,
-            burst: 20_000,
+            burst: 51_200,
             in_flight: 64,
             echoes: [(1 << 20, 50), (64 << 20, 8)],
             stops: 20,
@@ -39,7 +39,7 @@ impl Work {
     pub fn quick() -> Self {
         Self {
             small: 500,
-            burst: 2000,
+            burst: 2048,
             echoes: [(1 << 20, 10), (64 << 20, 2)],
             stops: 3,
             ..Self::full()
