@@ -99,6 +99,8 @@ pub(crate) fn for_worker(stop: StopBy, limits: InstanceLimits) -> Config {
         .pagemap_scan(Enabled::Auto);
     let mut config = for_compiler(stop);
     config
+        // A worker compiles nothing, and to set a compiler up is a part of its start.
+        .enable_compiler(false)
         .max_wasm_stack(stack_bytes)
         .async_stack_size(stack_bytes.saturating_add(HOST_STACK_BYTES))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
