@@ -25,7 +25,7 @@ use stockade_wire::sys::fork;
 
 use self::forking::Forking;
 use crate::pool::{Pool, StartFor, Worker};
-use crate::process::{Ahead, Process, Program, stay_in_own_namespaces};
+use crate::process::{Ahead, Process, Program, start_from_own_namespaces};
 
 /// What can be asked of the thread.
 enum Command {
@@ -276,7 +276,7 @@ impl Loop {
     }
 
     fn run(mut self) {
-        stay_in_own_namespaces();
+        start_from_own_namespaces();
         let mut events = Vec::with_capacity(64);
         loop {
             let timeout = self.until_next_due();

@@ -64,13 +64,17 @@ pub(super) fn run(
         &Directories::default(),
         order.required,
         &namespaces,
-        &ShownNamespaces::of(process.pid, &SeenNamespaces::default(), None),
+        &ShownNamespaces::of(&process, &SeenNamespaces::default(), None),
         None,
     );
     if let Some(breach) = walls.breach() {
         return Err(watched.cannot_start(breach));
     }
     // Dead before the file is sealed, so nobody can have it mapped.
+    process.finish();
+    if !process.is_dead() {
+        return Err(order.cannot_start("it could not be ended"));
+    }
     drop(process);
     let dump_bytes = memfd::seal(&dump)?;
     if dump_bytes > DUMP_BYTES_MAX {

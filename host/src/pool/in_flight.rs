@@ -41,8 +41,10 @@ pub(crate) struct InFlight {
 pub(super) enum Looks {
     None,
     Reply,
-    /// For longer, as this call takes its worker longer than others. That says nothing about the function.
-    Longer,
+    /// For longer, as it is the worker's first call.
+    First,
+    /// For longer, as the worker makes a new instance first. That says nothing about the function.
+    Renewal,
 }
 
 /// Which call it is, for those who report what became of it.
@@ -307,7 +309,12 @@ impl InFlight {
                     luck.miss();
                 }
             }
-            Looks::Longer => _ = found(spin::STOP_MAX),
+            // It counts: where each worker has one call, there are no others.
+            Looks::First => match found(spin::STOP_MAX) {
+                true => luck.hit(),
+                false => luck.miss(),
+            },
+            Looks::Renewal => _ = found(spin::STOP_MAX),
             Looks::Reply | Looks::None => {}
         }
     }

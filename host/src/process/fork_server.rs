@@ -75,7 +75,7 @@ impl ForkServer {
 
     /// Looks at its namespaces, which it has made before it says that it is ready, and cannot leave.
     pub(crate) fn look(&mut self) {
-        self.seen = SeenNamespaces::of(self.process.pid);
+        self.seen = SeenNamespaces::of(self.process.pid, Some(self.process.pidfd()));
     }
 
     /// Has it end by itself, and the pid namespace of its workers before it, so that it can reap that one's first

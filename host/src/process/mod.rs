@@ -10,6 +10,6 @@ mod spawn;
 
 pub(crate) use ahead::Ahead;
 pub(crate) use fork_server::{ForkServer, Heard, Unadopted};
-pub(crate) use namespaces::{HandedNamespaces, SeenNamespaces, Shown, stay_in_own_namespaces};
+pub(crate) use namespaces::{HandedNamespaces, SeenNamespaces, Shown, start_from_own_namespaces};
 pub(crate) use program::Program;
 pub(crate) use spawn::{Ends, Process};

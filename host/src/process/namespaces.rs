@@ -17,8 +17,11 @@ use std::cell::Cell;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use rustix::thread::gettid;
 use stockade_wire::namespaces::{Handed, Namespace, Namespaces, Outcome};
+use stockade_wire::sys::pidfd;
 
 /// What the kernel says of a namespace of another process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,13 +47,17 @@ impl Shown {
         }
     }
 
-    /// By the links of a process that was given these, if this one may read them.
+    /// By the links of a process that was given these, if this one may read them. By its pidfd the kernel may tell what
+    /// they say.
     pub(crate) fn by_link(
         pid: u32,
+        pidfd: Option<BorrowedFd<'_>>,
         namespace: Namespace,
         given: Option<&HandedNamespaces>,
     ) -> Self {
-        let Some(theirs) = link(&pid.to_string(), namespace) else {
+        let told = pidfd.and_then(|pidfd| pidfd::namespace(pidfd, namespace));
+        let told = told.map(|number| format!("{}:[{number}]", namespace.link()).into());
+        let Some(theirs) = told.or_else(|| link(&pid.to_string(), namespace)) else {
             return Self::Hidden;
         };
         let known = given.and_then(|given| given.looked_at(namespace));
@@ -80,22 +87,29 @@ fn link(who: &str, namespace: Namespace) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{who}/ns/{}", namespace.link())).ok()
 }
 
+/// The thread that starts processes, which are where it is; other threads may be elsewhere. Zero before there is one.
+static STARTER: AtomicI32 = AtomicI32::new(0);
+
 thread_local! {
-    static STAYS: Cell<bool> = const { Cell::new(false) };
+    static IS_STARTER: Cell<bool> = const { Cell::new(false) };
     static OWN: [Option<PathBuf>; Namespace::ALL.len()] =
         Namespace::ALL.map(|namespace| link("thread-self", namespace));
 }
 
-/// This thread starts processes, and never changes its own namespaces: from now on they are looked up once. What it starts
-/// is where it is.
-pub(crate) fn stay_in_own_namespaces() {
-    STAYS.set(true);
+/// This thread starts processes from now on, and never changes its own namespaces: they are looked up once.
+pub(crate) fn start_from_own_namespaces() {
+    STARTER.store(gettid().as_raw_nonzero().get(), Ordering::Relaxed);
+    IS_STARTER.set(true);
 }
 
+/// Of the thread that starts processes.
 fn own_link(namespace: Namespace) -> Option<PathBuf> {
-    match STAYS.get() {
-        true => OWN.with(|own| own[namespace as usize].clone()),
-        false => link("self", namespace),
+    if IS_STARTER.get() {
+        return OWN.with(|own| own[namespace as usize].clone());
+    }
+    match STARTER.load(Ordering::Relaxed) {
+        0 => link("self", namespace),
+        starter => link(&format!("self/task/{starter}"), namespace),
     }
 }
 
@@ -105,8 +119,8 @@ pub(crate) struct SeenNamespaces([Shown; Namespace::HIDDEN.len()]);
 
 impl SeenNamespaces {
     /// Looks into a process.
-    pub(crate) fn of(pid: u32) -> Self {
-        Self(Namespace::HIDDEN.map(|one| Shown::by_link(pid, one, None)))
+    pub(crate) fn of(pid: u32, pidfd: Option<BorrowedFd<'_>>) -> Self {
+        Self(Namespace::HIDDEN.map(|one| Shown::by_link(pid, pidfd, one, None)))
     }
 
     /// Of a worker that says this of its namespaces, by the descriptors that it handed over and that it was given.
@@ -197,6 +211,7 @@ impl HandedNamespaces {
 mod tests {
     use std::fs::File;
 
+    use rustix::process::{PidfdFlags, getpid, pidfd_open};
     use stockade_wire::sys::packet;
 
     use super::*;
@@ -266,11 +281,17 @@ mod tests {
         // What it did not make it was not seen to have made, and what it was not given it did not enter.
         assert_eq!(seen(&given, Some(&mine)), [Shown::Hidden; 3]);
         assert_eq!(seen(&nothing, None), [Shown::Hidden; 3]);
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+        for pidfd in [None, Some(own.as_fd())] {
+            assert_eq!(
+                SeenNamespaces::of(std::process::id(), pidfd),
+                SeenNamespaces([Shown::Shared; 3])
+            );
+        }
         assert_eq!(
-            SeenNamespaces::of(std::process::id()),
-            SeenNamespaces([Shown::Shared; 3])
+            SeenNamespaces::of(u32::MAX, None),
+            SeenNamespaces::default()
         );
-        assert_eq!(SeenNamespaces::of(u32::MAX), SeenNamespaces::default());
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Process {
     pub(crate) fn finish(&self) -> Option<Exit> {
         /// How long one that may not be killed has to end by itself. Far longer than that takes.
         const END_WITHIN: Duration = Duration::from_secs(1);
-        if self.kill() || !self.is_ours() {
+        if self.kill() || !self.is_ours() || self.is_forked() {
             return self.reap_as(WaitIdOptions::empty());
         }
         // One that has not been told what to be ends when nobody will. Others would be waited for in vain.

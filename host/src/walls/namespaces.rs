@@ -13,7 +13,7 @@ use super::kernel::numbers;
 use super::{Wall, WallState, claimed, missing};
 use crate::limits::Hardening;
 use crate::proc_file::read;
-use crate::process::{HandedNamespaces, SeenNamespaces, Shown};
+use crate::process::{HandedNamespaces, Process, SeenNamespaces, Shown};
 
 /// What the kernel shows of each namespace of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,8 +24,12 @@ impl ShownNamespaces {
     /// what has been seen already.
     ///
     /// Later ones it cannot enter: that takes a capability, and that it has none is looked at when it is ready.
-    pub(crate) fn of(pid: u32, seen: &SeenNamespaces, given: Option<&HandedNamespaces>) -> Self {
-        Self(Namespace::ALL.map(|namespace| shown(pid, namespace, seen, given)))
+    pub(crate) fn of(
+        process: &Process,
+        seen: &SeenNamespaces,
+        given: Option<&HandedNamespaces>,
+    ) -> Self {
+        Self(Namespace::ALL.map(|namespace| shown(process, namespace, seen, given)))
     }
 
     pub(super) fn shown(&self, namespace: Namespace) -> Shown {
@@ -34,12 +38,13 @@ impl ShownNamespaces {
 }
 
 fn shown(
-    pid: u32,
+    process: &Process,
     namespace: Namespace,
     seen: &SeenNamespaces,
     given: Option<&HandedNamespaces>,
 ) -> Shown {
-    match Shown::by_link(pid, namespace, given) {
+    let pid = process.pid;
+    match Shown::by_link(pid, Some(process.pidfd()), namespace, given) {
         Shown::Hidden => {}
         shown => return shown,
     }

@@ -82,10 +82,11 @@ impl Worker {
         if worker.life.is_heir_due(&calls) {
             pool.replace(&worker, EndReason::Calls);
         }
-        // Its wake-up alone takes longer than a poll may: that says nothing about the function.
         let is_first = *calls.start() == 1 && pool.functions.entry(function).luck.is_unbroken();
+        // Of one that slept the wake-up alone takes longer than a poll may: that says nothing about the function.
         let looks = match may_poll && !slept && terms.calls == 1 {
-            true if renews || is_first => Looks::Longer,
+            true if renews => Looks::Renewal,
+            true if is_first => Looks::First,
             true => Looks::Reply,
             false => Looks::None,
         };

@@ -112,7 +112,7 @@ impl Worker {
                     .seen_of_server()
                     .unwrap_or_else(|| SeenNamespaces::of_worker(&namespaces, &handed, given));
                 record.handed = handed.is_made_by(&namespaces).then_some(handed);
-                let shown = ShownNamespaces::of(self.pid(), &seen, given);
+                let shown = ShownNamespaces::of(&self.process, &seen, given);
                 // Now, while the worker makes its first instance: what stands by now it cannot take down.
                 if let Err(breach) = self.inspect(&mut record, &namespaces, &shown) {
                     if !self.process.is_dead() {

@@ -11,4 +11,5 @@ pub mod landlock;
 pub mod mapping;
 pub mod memfd;
 pub mod packet;
+pub mod pidfd;
 pub mod placement;
