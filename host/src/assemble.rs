@@ -144,7 +144,7 @@ fn build_unprobed(
         WorkerType::Spawn => Role::Worker,
         WorkerType::ForkServer => Role::ForkServer,
     };
-    // It takes as long to load its program as this process to read an artifact.
+    // It loads its program while this process reads the artifact.
     let begin = || supervisor.spawn_ahead(&parts.program, role);
     let (made, _, ahead) = artifact::obtain(&supervisor, &order, &config.cache, begin)?;
     match start(config, supervisor, parts, &made, counters.clone(), ahead) {

@@ -122,11 +122,7 @@ fn once(
         CompilerMessage::Identity(_) => return Err(order.cannot_start("it spoke out of turn")),
     };
     // Dead before the file is read, so the file cannot change any more.
-    process.finish();
-    if !process.is_dead() {
-        return Err(order.cannot_start("it could not be ended"));
-    }
-    drop(process);
+    process.end().map_err(|why| order.cannot_start(why))?;
     let limit = ((order.module.len() as u64 + dump_bytes) * GROWTH_MAX)
         .clamp(ARTIFACT_BYTES_MIN, ARTIFACT_BYTES_MAX);
     let end = code

@@ -71,11 +71,7 @@ pub(super) fn run(
         return Err(watched.cannot_start(breach));
     }
     // Dead before the file is sealed, so nobody can have it mapped.
-    process.finish();
-    if !process.is_dead() {
-        return Err(order.cannot_start("it could not be ended"));
-    }
-    drop(process);
+    process.end().map_err(|why| order.cannot_start(why))?;
     let dump_bytes = memfd::seal(&dump)?;
     if dump_bytes > DUMP_BYTES_MAX {
         // It had this limit, too.

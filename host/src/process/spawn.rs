@@ -223,6 +223,17 @@ impl Process {
         self.reap()
     }
 
+    /// Kills it, for those who must know that it does no more; the error is why it lives on.
+    pub(crate) fn end(self) -> Result<(), &'static str> {
+        self.finish();
+        match self.is_dead() {
+            true => Ok(()),
+            false => {
+                Err("it cannot be ended: this process has become another user since it was started")
+            }
+        }
+    }
+
     /// Takes the exit status, which is a diagnostic and no more: an application that waits for all
     /// children, or ignores SIGCHLD, may have taken it before.
     ///

@@ -106,7 +106,7 @@ pub(crate) fn clear_environment() {
 const LINKS_OF_ONE: u64 = 3;
 
 fn threads() -> io::Result<usize> {
-    // A fifth of what it takes to have the kernel write all that it knows of this process.
+    // Instead of having the kernel write all that it knows of this process.
     if fs::metadata("/proc/self/task")?.nlink() == LINKS_OF_ONE {
         return Ok(1);
     }

@@ -8,14 +8,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::namespaces::Namespace;
 
-/// `PIDFS_IOCTL_MAGIC`.
-const MAGIC: u8 = 0xff;
+/// `PID_FS_MAGIC`: what pidfds are files of since Linux 6.9.
+const FILE_SYSTEM: u32 = 0x5049_4446;
 
-/// The number by which the links in `/proc/PID/ns` name this namespace of a process. `None` from kernels before 6.11, and
-/// for whoever may not look into the process.
+/// `PIDFS_IOCTL_MAGIC`.
+const REQUESTS: u8 = 0xff;
+
+/// The number by which the links in `/proc/PID/ns` name this namespace of a process. `None` from kernels before 6.11, of
+/// what is no pidfd, and for whoever may not look into the process.
 ///
-/// To look a link up there has the kernel make a directory entry, and forget it when the process ends: five times the
-/// work.
+/// To look a link up there has the kernel make a directory entry, and forget it when the process ends.
 #[must_use]
 pub fn namespace(pidfd: BorrowedFd<'_>, namespace: Namespace) -> Option<u64> {
     let number = match namespace {
@@ -27,13 +29,18 @@ pub fn namespace(pidfd: BorrowedFd<'_>, namespace: Namespace) -> Option<u64> {
         Namespace::User => 9,
         Namespace::Uts => 10,
     };
-    let request = rustix::ioctl::opcode::none(MAGIC, number);
-    // SAFETY: the request takes a zero, and changes nothing but that there is one descriptor more.
+    // To other files the same number may mean anything.
+    if !rustix::fs::fstatfs(pidfd).is_ok_and(|of| of.f_type as u32 == FILE_SYSTEM) {
+        return None;
+    }
+    let request = rustix::ioctl::opcode::none(REQUESTS, number);
+    // SAFETY: this is a pidfd, of which the request takes a zero, and changes nothing but that there is one descriptor
+    // more, or which does not know it.
     let opened = unsafe { libc::ioctl(pidfd.as_raw_fd(), request as _, 0) };
     if opened < 0 {
         return None;
     }
-    // SAFETY: it is new, and nobody else's.
+    // SAFETY: a pidfd answers it with a new descriptor, which is nobody else's.
     let opened = unsafe { OwnedFd::from_raw_fd(opened) };
     rustix::fs::fstat(&opened).ok().map(|of| of.st_ino)
 }
@@ -48,14 +55,20 @@ mod tests {
 
     #[test]
     fn it_is_the_number_in_the_link() {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release
+            .split(['.', '-'])
+            .map_while(|part| part.parse().ok());
+        let kernel: (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap());
         let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
         for each in Namespace::ALL {
             let link = std::fs::read_link(format!("/proc/self/ns/{}", each.link())).unwrap();
-            if let Some(number) = namespace(own.as_fd(), each) {
-                assert_eq!(
+            match namespace(own.as_fd(), each) {
+                Some(number) => assert_eq!(
                     link.to_str().unwrap(),
                     format!("{}:[{number}]", each.link())
-                );
+                ),
+                None => assert!(kernel < (6, 11), "{each:?}"),
             }
         }
         let file = std::fs::File::open("/proc/self/status").unwrap();
