@@ -64,6 +64,8 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::BrokenWorker`] when the guest failed or its process died, and all that [`Error`] lists.
+    // A call of a microsecond notices when what it is made of is moved twice before it is first polled.
+    #[inline(always)]
     pub fn run_sync<F, A, R>(&self, function: F, args: A) -> Running<A, R>
     where
         F: Function<A, R>,
@@ -74,6 +76,7 @@ impl Host {
     }
 
     /// The same as [`Self::run_sync`], with choices.
+    #[inline(always)]
     pub fn call<F, A, R>(&self, function: F, args: A) -> Call<A, R>
     where
         F: Function<A, R>,

@@ -103,9 +103,11 @@ impl BareSlot {
 #[inline]
 fn write(memory: &Mapping, place: usize, turn: u64, bytes: &[u8]) -> Result<()> {
     ensure!(bytes.len() <= BYTES_MAX, "more than a line");
-    let mut line = [0; BYTES_MAX];
-    line[..bytes.len()].copy_from_slice(bytes);
-    memory.copy_words_in(place + BYTES, &line);
+    let mut words = [0; BYTES_MAX / 8];
+    for (place, byte) in bytes.iter().enumerate() {
+        words[place / 8] |= u64::from(*byte) << (place % 8 * 8);
+    }
+    memory.copy_words_in(place + BYTES, &words);
     memory.store_u64(place + LEN, bytes.len() as u64);
     memory.store_u64(place, turn);
     Ok(())

@@ -56,12 +56,14 @@ pub(crate) fn find_emitting<A>(pool: &Pool, function: &impl Emitting<A>) -> Resu
 }
 
 impl<A, R> Call<A, R> {
+    #[inline(always)]
     pub(crate) fn new(hold: Hold, function: impl Function<A, R>, args: A) -> Self {
         let found = find::<A, R>(hold.pool(), &function);
         Self::of(hold, found, args)
     }
 
     /// A call of a function that [`find`] found.
+    #[inline(always)]
     pub(crate) fn of(hold: Hold, function: Result<usize, Error>, args: A) -> Self {
         let pool = hold.pool();
         let (function, step) = match function {
@@ -153,6 +155,7 @@ impl<A, R> Call<A, R> {
     }
 
     /// The future that runs the call.
+    #[inline(always)]
     pub(crate) fn into_running(self) -> Running<A, R> {
         self.0
     }
@@ -191,6 +194,7 @@ where
     type Output = Result<R, Error>;
     type IntoFuture = Running<A, R>;
 
+    #[inline(always)]
     fn into_future(self) -> Self::IntoFuture {
         self.0
     }

@@ -163,7 +163,7 @@ impl HostSlot {
     pub fn writer(&self) -> RequestWriter<'_> {
         RequestWriter {
             slot: self,
-            inline: [0; request::INLINE_LEN],
+            inline: Inline::default(),
             len: 0,
             is_chunk: false,
         }
@@ -177,7 +177,8 @@ impl HostSlot {
     pub fn publish(&self, id: u64, function: u32, linger: Linger, written: Written) -> bool {
         let function = function | if written.is_chunk { IS_CHUNK } else { 0 };
         if written.len <= request::INLINE_LEN {
-            self.request.copy_words_in(request::INLINE, &written.inline);
+            self.request
+                .copy_words_in(request::INLINE, &written.inline.words);
         }
         self.request.store_u32(request::FUNCTION, function);
         // At most `payload_bytes_max`, which fits in 31 bits.
@@ -351,15 +352,40 @@ impl HostSlot {
 #[derive(Debug)]
 pub struct RequestWriter<'a> {
     slot: &'a HostSlot,
-    inline: [u8; request::INLINE_LEN],
+    inline: Inline,
     len: usize,
     is_chunk: bool,
+}
+
+/// The bytes that are kept back, in words: a processor waits where it reads as a word what has just been written byte by
+/// byte.
+#[derive(Debug, Clone, Copy, Default)]
+struct Inline {
+    words: [u64; request::INLINE_LEN / 8],
+}
+
+impl Inline {
+    /// Puts bytes at `at`, where there were none or only zeros.
+    #[inline]
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        for (place, byte) in (at..).zip(bytes) {
+            self.words[place / 8] |= u64::from(*byte) << (place % 8 * 8);
+        }
+    }
+
+    fn bytes(&self) -> [u8; request::INLINE_LEN] {
+        let mut bytes = [0; request::INLINE_LEN];
+        for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(self.words) {
+            *to = word.to_le_bytes();
+        }
+        bytes
+    }
 }
 
 /// A complete request, in the slot but for its inline part.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
-    inline: [u8; request::INLINE_LEN],
+    inline: Inline,
     len: usize,
     is_chunk: bool,
 }
@@ -378,13 +404,8 @@ impl RequestWriter<'_> {
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         let end = self.len.saturating_add(bytes.len());
-        if let [byte] = bytes
-            && end <= request::INLINE_LEN
-        {
-            // Most of what is encoded: a copy of unknown length is a call.
-            self.inline[self.len] = *byte;
-        } else if end <= request::INLINE_LEN {
-            self.inline[self.len..end].copy_from_slice(bytes);
+        if end <= request::INLINE_LEN {
+            self.inline.put(self.len, bytes);
         } else {
             self.put_beyond(bytes, end);
         }
@@ -409,7 +430,7 @@ impl RequestWriter<'_> {
     /// Replaces what was put at `at`.
     fn put_again(&mut self, at: usize, bytes: [u8; 4]) {
         if self.len <= request::INLINE_LEN {
-            self.inline[at..at + 4].copy_from_slice(&bytes);
+            self.inline.put(at, &bytes);
         } else if self.len <= self.slot.geometry.payload_bytes_max() {
             self.slot.request.copy_in(request::PAYLOAD + at, &bytes);
         }
@@ -421,7 +442,7 @@ impl RequestWriter<'_> {
         }
         let memory = &self.slot.request;
         if self.len <= request::INLINE_LEN {
-            memory.copy_in(request::PAYLOAD, &self.inline[..self.len]);
+            memory.copy_in(request::PAYLOAD, &self.inline.bytes()[..self.len]);
         }
         memory.copy_in(request::PAYLOAD + self.len, bytes);
     }
@@ -466,5 +487,70 @@ impl bincode::enc::write::Writer for RequestWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
         self.put(bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    const LEN_MAX: usize = 4096;
+
+    fn slot() -> (HostSlot, [OwnedFd; 2]) {
+        HostSlot::new(Geometry::new(LEN_MAX, 4096).unwrap()).unwrap()
+    }
+
+    /// What lies in the request memory after a request was written in pieces of these lengths.
+    fn published(lens: &[usize]) -> (Vec<u8>, Vec<u8>) {
+        let (slot, _fds) = slot();
+        let bytes: Vec<u8> = (1..=lens.iter().sum::<usize>()).map(|n| n as u8).collect();
+        let mut writer = slot.writer();
+        let mut rest = &bytes[..];
+        for len in lens {
+            let (piece, behind) = rest.split_at(*len);
+            writer.put(piece);
+            rest = behind;
+        }
+        slot.publish(1, 0, Linger::NONE, writer.finish().unwrap());
+        let mut found = vec![0; bytes.len()];
+        let at = Geometry::request_offset(found.len());
+        slot.request.copy_out(at, &mut found);
+        (bytes, found)
+    }
+
+    #[test]
+    fn a_request_is_the_same_in_whatever_pieces_it_is_written() {
+        for total in 0..=2 * request::INLINE_LEN {
+            for piece in 1..=total.max(1) {
+                let mut lens = vec![piece; total / piece];
+                lens.push(total % piece);
+                let (bytes, found) = published(&lens);
+                assert_eq!(found, bytes, "{lens:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_length_of_an_item_is_filled_in_wherever_it_lies() {
+        for len in 0..=2 * request::INLINE_LEN {
+            let (slot, _fds) = slot();
+            let mut writer = slot.writer();
+            let bytes: Vec<u8> = (1..=len).map(|n| n as u8).collect();
+            for _ in 0..2 {
+                let put = |writer: &mut RequestWriter<'_>| -> Result<(), ()> {
+                    writer.put(&bytes);
+                    Ok(())
+                };
+                writer.put_item(put).unwrap();
+            }
+            slot.publish(1, 0, Linger::NONE, writer.finish().unwrap());
+            let item = [&(len as u32).to_le_bytes(), &bytes[..]].concat();
+            let mut found = vec![0; 2 * item.len()];
+            let at = Geometry::request_offset(found.len());
+            slot.request.copy_out(at, &mut found);
+            assert_eq!(found, [&item[..], &item].concat());
+        }
     }
 }

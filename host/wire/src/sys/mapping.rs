@@ -201,17 +201,16 @@ impl Mapping {
         bytes
     }
 
-    /// As [`Self::copy_in`], of aligned words.
+    /// As [`Self::copy_in`], of aligned words, whose first byte is their lowest.
     ///
     /// # Panics
     /// When the words do not lie in the mapping or are not aligned, or the mapping is read-only.
     #[inline]
-    pub fn copy_words_in<const BYTES: usize>(&self, offset: usize, bytes: &[u8; BYTES]) {
-        const { assert!(BYTES.is_multiple_of(8)) };
+    pub fn copy_words_in(&self, offset: usize, words: &[u64]) {
         assert!(self.writable);
-        for (place, from) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        for (place, from) in words.iter().enumerate() {
             let word = self.word64(offset + 8 * place);
-            word.store(u64::from_ne_bytes(*from), Ordering::Relaxed);
+            word.store(from.to_le(), Ordering::Relaxed);
         }
     }
 
