@@ -42,14 +42,16 @@ mod layout;
 mod log;
 pub mod machine;
 mod output;
+mod request_writer;
 mod retire;
 mod worker;
 
 pub use chunk::{Chunk, ChunkReply, Damaged, ItemReply, Items, split_chunk};
 pub use events::{EventHead, Listens, SeenEvent};
-pub use host::{Disbelief, Head, HostSlot, RequestWriter, Seen, Written};
+pub use host::{Disbelief, Head, HostSlot, Seen};
 pub(crate) use layout::FAILURE_BYTES_MAX;
 pub use layout::{EventKind, Geometry, INLINE_REPLY, INLINE_REQUEST, Linger, ReplyKind};
 pub use log::{Log, LogRecord};
 pub use output::Output;
+pub use request_writer::{RequestWriter, Written};
 pub use worker::{Idle, Request, WorkerSlot};
