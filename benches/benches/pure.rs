@@ -200,6 +200,7 @@ fn messages(c: &mut Criterion) {
         stop: StopBy::Epoch,
         state: InstanceState::Fresh,
         memory_bytes: 256 << 20,
+        tables: 1,
         table_elements: 10_000,
         stack_bytes: 1 << 20,
         idle_timeout: Some(Duration::from_secs(300)),

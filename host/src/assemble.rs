@@ -183,7 +183,10 @@ fn start(
         artifact: memfd::sealed("stockade-artifact", &made.code)
             .map_err(|e| StartError::Error(e.into()))?,
         geometry: parts.setup.geometry,
-        setup: parts.setup.clone(),
+        setup: WorkerSetup {
+            tables: info.tables,
+            ..parts.setup.clone()
+        },
         directories: Arc::clone(&parts.directories),
         asks: info.retire && config.state == State::Keep,
         ahead: Mutex::new(ahead),
@@ -233,6 +236,8 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
             State::Keep => InstanceState::Keep,
         },
         memory_bytes: limits.memory_bytes as u64,
+        // Known when the module is.
+        tables: 0,
         table_elements: limits.table_elements as u64,
         stack_bytes: limits.stack_bytes as u64,
         idle_timeout: config

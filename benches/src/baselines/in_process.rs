@@ -28,13 +28,14 @@ impl InProcess {
     /// Compiles and loads a guest, with what `Limits::default` allows.
     pub(crate) fn new(guest: &[u8]) -> Result<Self> {
         let limits = stockade::Limits::default();
+        let compiled = compiler::compile(guest, StopBy::Epoch)
+            .map_err(|(_, message)| anyhow!("cannot compile the guest: {message}"))?;
         let limits = InstanceLimits {
             memory_bytes: limits.memory_bytes as u64,
+            tables: compiled.info().tables,
             table_elements: limits.table_elements as u64,
             stack_bytes: limits.stack_bytes as u64,
         };
-        let compiled = compiler::compile(guest, StopBy::Epoch)
-            .map_err(|(_, message)| anyhow!("cannot compile the guest: {message}"))?;
         let functions = compiled.info().functions.iter();
         let names = functions.map(|f| (f.name.clone(), f.export)).collect();
         let program: Program<Alone> = Runtime::new(StopBy::Epoch, limits)

@@ -239,6 +239,8 @@ pub struct WorkerSetup {
     pub state: InstanceState,
     /// The most memory of an instance, all memories together, in bytes.
     pub memory_bytes: u64,
+    /// How many tables the module has at most.
+    pub tables: u32,
     /// The most elements of an instance's tables, all together.
     pub table_elements: u64,
     /// The stack of wasm code in bytes.

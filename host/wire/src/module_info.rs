@@ -22,6 +22,8 @@ pub struct ModuleInfo {
     pub imports: Vec<String>,
     /// Initial and greatest size of its memory in bytes, if it has one.
     pub memory: Option<(u64, Option<u64>)>,
+    /// How many tables it has.
+    pub tables: u32,
     /// What an author would want to know, each a sentence.
     pub warnings: Vec<String>,
     /// What becomes of its `stockade_init`, if it exports one.

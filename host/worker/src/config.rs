@@ -44,10 +44,17 @@ const HOST_STACK_BYTES: usize = 1 << 20;
 pub struct InstanceLimits {
     /// The most memory in bytes.
     pub memory_bytes: u64,
+    /// How many tables the module has at most. Each is room in the pool.
+    pub tables: u32,
     /// The most elements of all tables together.
     pub table_elements: u64,
     /// The stack of wasm code in bytes.
     pub stack_bytes: u64,
+}
+
+impl InstanceLimits {
+    /// The most tables of any module that the compiler takes.
+    pub const TABLES_MAX: u32 = TABLES_MAX;
 }
 
 /// Opens the page map that resets scan: a process that has begun to seal itself could not.
@@ -83,8 +90,8 @@ pub(crate) fn for_worker(stop: StopBy, limits: InstanceLimits) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(1)
         .total_memories(1)
-        .total_tables(TABLES_MAX)
-        .max_tables_per_module(TABLES_MAX)
+        .total_tables(limits.tables)
+        .max_tables_per_module(limits.tables)
         // No collector, no component and no asynchronous function is ever run. Their pools would be made at
         // start: the stacks alone are 2 GiB in a thousand mappings, which every fork would copy.
         .total_gc_heaps(0)

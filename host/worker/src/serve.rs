@@ -124,6 +124,8 @@ pub(crate) fn name(worker: u64) {
 pub(crate) fn limits(told: &WorkerSetup) -> InstanceLimits {
     InstanceLimits {
         memory_bytes: told.memory_bytes,
+        // A compiler said so.
+        tables: told.tables.min(InstanceLimits::TABLES_MAX),
         table_elements: told.table_elements,
         stack_bytes: told.stack_bytes,
     }

@@ -96,6 +96,21 @@ async fn a_module_that_begins_with_more_than_its_limits_cannot_be_served() {
 }
 
 #[tokio::test]
+async fn a_module_of_several_tables_has_all_of_them() {
+    let module = Module::from_wat(
+        r#"(module (table $a 1 funcref) (table $b 2 funcref) (table $c 3 funcref) (table $d 4 funcref)
+            (func (export "sizes") (result i32)
+                (i32.add
+                    (i32.add (table.size $a) (i32.mul (i32.const 10) (table.size $b)))
+                    (i32.add (i32.mul (i32.const 100) (table.size $c)) (i32.mul (i32.const 1000) (table.size $d))))))"#,
+    );
+    let host = host_of(module).workers(1).build().await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(host.run_sync::<_, _, i32>("sizes", ()).await.unwrap(), 4321);
+    }
+}
+
+#[tokio::test]
 async fn a_stack_has_an_end_and_its_size_is_a_choice() {
     // As deep as it is told.
     let module = Module::from_wat(

@@ -30,6 +30,7 @@ impl Pair {
         let compiled = compiler::compile(wasm, StopBy::Epoch).unwrap();
         let limits = InstanceLimits {
             memory_bytes: 512 << 20,
+            tables: compiled.info().tables,
             table_elements: 20_000,
             stack_bytes: 512 << 10,
         };

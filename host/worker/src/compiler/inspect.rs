@@ -92,6 +92,7 @@ fn needed_features(wasm: &[u8]) -> Vec<String> {
 struct ModuleFacts {
     imports: Vec<String>,
     memory: Option<MemoryType>,
+    tables: u32,
     metadata: Metadata,
     functions: u32,
     wrapped: bool,
@@ -113,7 +114,10 @@ impl ModuleFacts {
             Payload::ElementSection(section) => {
                 at_most("element segments", section.count(), SEGMENTS_MAX)?;
             }
-            Payload::TableSection(section) => at_most("tables", section.count(), TABLES_MAX)?,
+            Payload::TableSection(section) => {
+                self.tables = section.count();
+                at_most("tables", section.count(), TABLES_MAX)?;
+            }
             Payload::MemorySection(section) => {
                 self.memory = section.into_iter().next().and_then(Result::ok);
             }
@@ -247,6 +251,7 @@ impl ModuleFacts {
                 let bytes = |pages: u64| pages.saturating_mul(65_536);
                 (bytes(memory.initial), memory.maximum.map(bytes))
             }),
+            tables: self.tables,
             warnings,
             init: exports.function(abi::INIT).map(|_| InitMode::Instance {
                 why: "it has not been run yet".to_owned(),

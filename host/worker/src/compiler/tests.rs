@@ -204,6 +204,13 @@ fn a_module_beyond_a_limit_is_refused_before_it_is_compiled() {
 }
 
 #[test]
+fn a_module_is_described_with_its_tables() {
+    assert_eq!(info("(module)").tables, 0);
+    let tables = "(table 2 funcref)".repeat(4);
+    assert_eq!(info(&format!("(module {tables})")).tables, 4);
+}
+
+#[test]
 fn wrapped_exports_and_unreadable_metadata_are_warnings() {
     let warnings = info(&with_abi(r#"(func $f.command_export)"#)).warnings;
     assert!(warnings[0].contains("constructors"), "{warnings:?}");

@@ -12,7 +12,12 @@
 //! let wat = br#"(module (func (export "twice") (param i64) (result i64)
 //!     (i64.add (local.get 0) (local.get 0))))"#;
 //! let compiled = compiler::compile(wat, StopBy::Epoch).expect("a valid module");
-//! let limits = InstanceLimits { memory_bytes: 1 << 20, table_elements: 100, stack_bytes: 512 << 10 };
+//! let limits = InstanceLimits {
+//!     memory_bytes: 1 << 20,
+//!     tables: compiled.info().tables,
+//!     table_elements: 100,
+//!     stack_bytes: 512 << 10,
+//! };
 //! let runtime = Runtime::new(StopBy::Epoch, limits).expect("address space");
 //! let program: Program<Alone> =
 //!     runtime.load_compiled(&compiled, &WasiSetup::default()).expect("it fits");

@@ -47,6 +47,7 @@ fn run(assignment: Assignment) -> Result<(), Refusal> {
     process::name("stockade-init");
     let limits = InstanceLimits {
         memory_bytes: told.memory_bytes,
+        tables: InstanceLimits::TABLES_MAX,
         table_elements: told.table_elements,
         stack_bytes: told.stack_bytes,
     };

@@ -23,7 +23,8 @@ use crate::{process, signals};
 /// What the worker of a proof may use.
 const LIMITS: InstanceLimits = InstanceLimits {
     memory_bytes: 64 << 20,
-    table_elements: 1000,
+    tables: 0,
+    table_elements: 0,
     stack_bytes: 512 << 10,
 };
 

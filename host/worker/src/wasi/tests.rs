@@ -52,6 +52,7 @@ fn program_with(wat: &str, setup: &WasiSetup, files: Option<Files>) -> Program<H
     let compiled = compile(wat.as_bytes(), StopBy::Epoch).unwrap();
     let limits = InstanceLimits {
         memory_bytes: 1 << 20,
+        tables: compiled.info().tables,
         table_elements: 100,
         stack_bytes: 256 << 10,
     };

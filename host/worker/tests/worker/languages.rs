@@ -45,12 +45,13 @@ struct Instance {
 
 impl Instance {
     fn new(module: &[u8]) -> Self {
+        let compiled = compiler::compile(module, StopBy::Epoch).unwrap();
         let limits = InstanceLimits {
             memory_bytes: 4 << 20,
+            tables: compiled.info().tables,
             table_elements: 1000,
             stack_bytes: 256 << 10,
         };
-        let compiled = compiler::compile(module, StopBy::Epoch).unwrap();
         let functions = compiled.info().functions.iter();
         let names = functions.map(|f| (f.name.clone(), f.export)).collect();
         let runtime = Runtime::new(StopBy::Epoch, limits).unwrap();

@@ -25,6 +25,7 @@ use stockade_wire::namespaces::Handed;
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 use stockade_wire::slot::{Geometry, HostSlot, Linger, ReplyKind, Seen};
 use stockade_wire::sys::{memfd, packet};
+use stockade_worker::InstanceLimits;
 
 /// A bound on waits that must end: long enough for a machine that does other things.
 const LIVENESS: Duration = Duration::from_secs(60);
@@ -202,6 +203,7 @@ impl Worker {
             stop: options.stop,
             state: options.state,
             memory_bytes: options.memory_bytes,
+            tables: InstanceLimits::TABLES_MAX,
             table_elements: options.table_elements,
             stack_bytes: 512 << 10,
             idle_timeout: options.idle_timeout,
