@@ -83,7 +83,7 @@ impl Expected {
 }
 
 /// Where the compiler keeps the names of a call's argument and result types.
-type TypePair = [usize; 4];
+type TypePair = (usize, usize, usize, usize);
 
 /// A function is seldom called with more types than these; others are compared at every call.
 const FITTING_KEPT: usize = 4;
@@ -215,12 +215,14 @@ impl Entry {
     /// Refuses types that are definitely not the function's.
     pub(crate) fn check<A, R>(&self) -> Result<(), Error> {
         let (args, result) = (type_name::<A>(), type_name::<R>());
-        let pair = [
+        // A tuple, which is compared in registers: an array would be read back in other pieces than it was written in, and
+        // the processor waits for that.
+        let pair = (
             args.as_ptr().addr(),
             args.len(),
             result.as_ptr().addr(),
             result.len(),
-        ];
+        );
         if self.fitting.iter().any(|known| known.get() == Some(&pair)) {
             return Ok(());
         }

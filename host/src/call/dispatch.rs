@@ -117,15 +117,17 @@ where
         let (name, kind) = (function.name(), &function.info.kind);
         let encoded = args.write(name, kind, self.codec, &mut writer);
         let len = writer.len();
-        let limit = self.hold.pool().config.limits.payload_bytes;
-        let written = encoded.and_then(|()| {
-            writer
-                .finish()
-                .map_err(|bytes| Error::PayloadTooLarge { bytes, limit })
-        });
-        if written.is_err() {
-            lease.worker().request_refused(len);
-        }
-        written
+        let refused = match encoded {
+            Err(error) => error,
+            Ok(()) => match writer.finish() {
+                Ok(written) => return Ok(written),
+                Err(bytes) => Error::PayloadTooLarge {
+                    bytes,
+                    limit: self.hold.pool().config.limits.payload_bytes,
+                },
+            },
+        };
+        lease.worker().request_refused(len);
+        Err(refused)
     }
 }

@@ -22,6 +22,9 @@ pub(crate) struct Raw {
 
 impl<A, R: DeserializeOwned> Running<A, R> {
     pub(super) fn decode_raw(&self, Raw { payload, from }: Raw) -> Result<R, Error> {
+        if let Payload::Inline(bytes, len) = &payload {
+            return self.decode(&bytes[..usize::from(*len)]);
+        }
         let (result, buffer) = payload.decoded(|bytes| self.decode(bytes));
         if let (Some(buffer), Some((worker, _))) = (buffer, from) {
             worker.give_back(buffer);

@@ -96,7 +96,11 @@ where
             }
         };
         this.count(&result);
-        Poll::Ready(result)
+        // In parts, which stay in registers: in one piece it would be read back right after it was written in two.
+        match result {
+            Ok(value) => Poll::Ready(Ok(value)),
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 }
 
