@@ -6,6 +6,8 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::ptr;
 
+use crate::room::{Claim, ROOM_BYTES};
+
 unsafe extern "C" {
     /// Runs the static constructors. Made by the linker.
     fn __wasm_call_ctors();
@@ -26,6 +28,11 @@ extern "C" fn initialize() {
 /// Memory for a request of `len` bytes, or null if there is none.
 #[unsafe(export_name = "stockade_alloc")]
 extern "C" fn allocate(len: usize) -> *mut u8 {
+    if (1..=ROOM_BYTES).contains(&len)
+        && let Some(room) = Claim::take()
+    {
+        return room.lend();
+    }
     match Layout::array::<u8>(len) {
         Ok(layout) if len == 0 => ptr::without_provenance_mut(layout.align()),
         // SAFETY: the layout's size is not zero.
@@ -35,24 +42,41 @@ extern "C" fn allocate(len: usize) -> *mut u8 {
 }
 
 thread_local! {
-    /// The tail of the reply at this address.
-    static TAIL: Cell<Option<(usize, bytes::Bytes)>> = const { Cell::new(None) };
+    static TAIL: Tail = const { Tail { of: Cell::new(0), bytes: Cell::new(None) } };
+}
+
+/// The tail of the reply at an address.
+struct Tail {
+    /// 0 when there is none.
+    of: Cell<usize>,
+    bytes: Cell<Option<bytes::Bytes>>,
 }
 
 /// Keeps the tail of the reply at this address until that is given back, or another one is kept.
-pub(crate) fn keep_tail(reply: usize, tail: bytes::Bytes) {
-    TAIL.set(Some((reply, tail)));
+pub(crate) fn keep_tail(reply: usize, bytes: bytes::Bytes) {
+    TAIL.with(|tail| {
+        tail.of.set(reply);
+        tail.bytes.set(Some(bytes));
+    });
 }
 
 /// Takes back what `stockade_alloc` returned or a reply occupies.
 #[unsafe(export_name = "stockade_free")]
 extern "C" fn free(ptr: *mut u8, len: usize) {
-    TAIL.set(TAIL.take().filter(|(reply, _)| *reply != ptr.addr()));
-    if let Ok(layout) = Layout::array::<u8>(len)
+    TAIL.with(|tail| {
+        if tail.of.get() == ptr.addr() {
+            tail.of.set(0);
+            tail.bytes.set(None);
+        }
+    });
+    // SAFETY: the host gives back what it had.
+    if let Some(room) = unsafe { Claim::given_back(ptr) } {
+        drop(room);
+    } else if let Ok(layout) = Layout::array::<u8>(len)
         && len != 0
     {
-        // SAFETY: requests are allocated with this layout, and replies are boxed slices of bytes,
-        // which have it too.
+        // SAFETY: requests are allocated with this layout, and replies are boxed slices of bytes, which have
+        // it too.
         unsafe { dealloc(ptr, layout) }
     }
 }

@@ -6,6 +6,8 @@ pub(crate) use wasm::{call, emit, log, progress};
 #[cfg(target_family = "wasm")]
 #[expect(unsafe_code, reason = "the host is called through imports")]
 mod wasm {
+    use crate::room::Claim;
+
     mod host {
         #[link(wasm_import_module = "stockade")]
         unsafe extern "C" {
@@ -44,7 +46,11 @@ mod wasm {
             return Vec::new();
         }
         let ptr = std::ptr::with_exposed_provenance_mut(ptr);
-        // SAFETY: the host had `stockade_alloc(len)` make room for the answer, which is an allocation of `len` bytes
+        // SAFETY: the host has written the answer there, and has no more to do with it.
+        if let Some(room) = unsafe { Claim::given_back(ptr) } {
+            return room.bytes()[..len].to_vec();
+        }
+        // SAFETY: it lies elsewhere, so the host had `stockade_alloc(len)` make room for the answer, which is an allocation of `len` bytes
         // of alignment one, and filled it; nobody else frees it.
         unsafe { Vec::from_raw_parts(ptr, len, len) }
     }

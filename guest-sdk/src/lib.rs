@@ -62,10 +62,12 @@
 
 mod borrowed;
 mod bytes;
+mod head;
 mod host;
 mod imports;
 mod reply;
 mod request;
+mod room;
 mod tail;
 
 #[cfg(target_family = "wasm")]

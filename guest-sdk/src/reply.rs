@@ -7,6 +7,7 @@ use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 use serde::Serialize;
 
+use crate::head::Head;
 use crate::request::{Codec, Function};
 use crate::tail::Parts;
 
@@ -17,13 +18,14 @@ const NOT_ENCODABLE: u8 = 2;
 #[cfg(target_family = "wasm")]
 const VALUE_WITH_TAIL: u8 = 4;
 
-/// Most replies are a number or a short string; they are encoded without growing.
-const SMALL_REPLY_BYTES: usize = 64;
-
 /// A reply that is ready to be sent.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
+#[cfg_attr(
+    not(any(test, target_family = "wasm")),
+    expect(dead_code, reason = "it leaves WebAssembly guests only")
+)]
 pub struct Reply {
-    head: Vec<u8>,
+    head: Head,
     tail: Option<bytes::Bytes>,
 }
 
@@ -48,32 +50,21 @@ impl Reply {
     }
 
     fn message(status: u8, message: &str) -> Self {
-        let mut reply = Vec::with_capacity(1 + message.len());
-        reply.push(status);
-        reply.extend_from_slice(message.as_bytes());
-        Self {
-            head: reply,
-            tail: None,
-        }
+        let mut head = Head::new();
+        head.put(&[status]);
+        head.put(message.as_bytes());
+        Self { head, tail: None }
     }
 
     /// Gives the reply up for the host to read: its address in the upper half, its length in the
     /// lower.
     #[cfg(target_family = "wasm")]
-    pub fn into_abi(mut self) -> u64 {
-        if let Some(tail) = &self.tail {
-            self.head[0] = VALUE_WITH_TAIL;
-            for word in [tail.as_ptr().addr(), tail.len()] {
-                self.head.extend_from_slice(&(word as u32).to_le_bytes());
-            }
+    #[inline]
+    pub fn into_abi(self) -> u64 {
+        match (self.head, self.tail) {
+            (Head::Room(room, len), None) => packed(room.lend(), len),
+            (head, tail) => lend(head, tail),
         }
-        let head = self.head.into_boxed_slice();
-        let len = head.len() as u64;
-        let ptr = Box::into_raw(head).cast::<u8>().addr();
-        if let Some(tail) = self.tail {
-            crate::abi::keep_tail(ptr, tail);
-        }
-        (ptr as u64) << 32 | len
     }
 
     /// Exists so that the expansion of `#[work]` is type-checked on every target.
@@ -83,33 +74,71 @@ impl Reply {
     }
 }
 
+/// The same for one that does not lie in the room alone.
+#[cfg(target_family = "wasm")]
+#[inline(never)]
+fn lend(mut head: Head, tail: Option<bytes::Bytes>) -> u64 {
+    if let Some(tail) = &tail {
+        if let Some(status) = head.first_mut() {
+            *status = VALUE_WITH_TAIL;
+        }
+        for word in [tail.as_ptr().addr(), tail.len()] {
+            head.put(&(word as u32).to_le_bytes());
+        }
+    }
+    let (ptr, len) = match head {
+        Head::Room(room, len) => (room.lend(), len),
+        Head::Heap(bytes) => {
+            let bytes = Box::leak(bytes.into_boxed_slice());
+            (bytes.as_mut_ptr(), bytes.len())
+        }
+    };
+    if let Some(tail) = tail {
+        crate::abi::keep_tail(ptr.addr(), tail);
+    }
+    packed(ptr, len)
+}
+
+#[cfg(target_family = "wasm")]
+#[inline]
+fn packed(ptr: *mut u8, len: usize) -> u64 {
+    (ptr.expose_provenance() as u64) << 32 | len as u64
+}
+
 #[cfg(test)]
 impl Reply {
     /// The reply without a tail.
-    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
-        self.head.extend(self.tail.into_iter().flatten());
-        self.head
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = self.head.bytes().to_vec();
+        bytes.extend(self.tail.into_iter().flatten());
+        bytes
     }
 }
 
 /// Encodes what the function returned.
 pub fn encode<T: Serialize>(codec: Codec, function: &Function, value: &T) -> Reply {
-    let mut head = Vec::with_capacity(SMALL_REPLY_BYTES);
-    head.push(VALUE);
+    let mut head = Head::new();
+    head.put(&[VALUE]);
     let encoded = match codec {
         Codec::Bincode => encode_with_tail(value, head),
-        Codec::Json => encode_into(codec, value, &mut head).map(|()| Reply { head, tail: None }),
+        Codec::Json => encode_as_text(value, head),
     };
     encoded.unwrap_or_else(|reason| Reply::not_encodable(function, &reason))
 }
 
-fn encode_with_tail<T: Serialize>(value: &T, head: Vec<u8>) -> Result<Reply, String> {
+fn encode_with_tail<T: Serialize>(value: &T, head: Head) -> Result<Reply, String> {
     let mut parts = Parts::after(head);
     parts
         .write(|to| bincode::serde::encode_into_writer(value, to, bincode::config::standard()))
         .map_err(|error| in_words(&error))?;
     let (head, tail) = parts.into_parts();
     Ok(Reply { head, tail })
+}
+
+#[cold]
+fn encode_as_text<T: Serialize>(value: &T, mut head: Head) -> Result<Reply, String> {
+    serde_json::to_writer(&mut head, value).map_err(|error| error.to_string())?;
+    Ok(Reply { head, tail: None })
 }
 
 /// Appends a value, encoded; or says why that cannot be.
@@ -129,6 +158,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
 }
 
 /// bincode's `Display` is its `Debug`.
+#[cold]
 fn in_words(error: &EncodeError) -> String {
     match error {
         EncodeError::OtherString(message) => message.clone(),

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::bytes::share;
 use crate::reply::Reply;
+use crate::room::Claim;
 
 /// A work function, as messages name it.
 #[derive(Debug)]
@@ -58,7 +59,25 @@ pub(crate) fn decode_value<T: DeserializeOwned>(codec: Codec, value: &[u8]) -> R
 
 /// A request that the guest owns.
 #[derive(Debug)]
-pub struct Request(bytes::Bytes);
+pub struct Request(Message);
+
+#[derive(Debug)]
+enum Message {
+    /// A short one, of so many bytes.
+    Room(Claim, usize),
+    /// One that parts of it may keep alive.
+    Heap(bytes::Bytes),
+}
+
+#[cfg(test)]
+impl Message {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Room(room, len) => &room.bytes()[..*len],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
 
 impl Request {
     /// Takes over the request that a host wrote into the guest's memory.
@@ -67,12 +86,17 @@ impl Request {
     ///
     /// `ptr` and `len` are what `stockade_alloc(len)` returned and was given, all of it was
     /// written, and nobody else uses or frees it.
+    #[inline]
     pub unsafe fn adopt(ptr: *mut u8, len: usize) -> Self {
-        if len == 0 {
-            return Self(bytes::Bytes::new());
+        // SAFETY: the caller hands over the only claim to the memory.
+        if let Some(room) = unsafe { Claim::given_back(ptr) } {
+            return Self(Message::Room(room, len));
         }
-        // SAFETY: `stockade_alloc` allocates `len` bytes of alignment one, as a vector of that
-        // capacity does, and the caller hands over the only claim to them.
+        if len == 0 {
+            return Self::from(Vec::new());
+        }
+        // SAFETY: outside the room `stockade_alloc` allocates `len` bytes of alignment one, as a vector of
+        // that capacity does, and the caller hands over the only claim to them.
         Self::from(unsafe { Vec::from_raw_parts(ptr, len, len) })
     }
 
@@ -81,35 +105,22 @@ impl Request {
     /// # Errors
     ///
     /// The reply that says why there are none, as all of [`Arguments`] do.
+    #[inline]
     pub fn arguments(&self, function: &'static Function) -> Result<Arguments<'_>, Reply> {
-        let encoded = match self.0.split_first() {
-            Some((0, encoded)) => Ok(Encoded::Bincode {
-                rest: encoded,
-                request_bytes: encoded.len(),
-            }),
-            // A function without arguments takes `[]`, and `null`, which is serde's empty tuple.
-            Some((1, encoded)) => serde_json::from_slice::<Option<Vec<_>>>(encoded)
-                .map(|arguments| Encoded::Json(arguments.unwrap_or_default().into_iter()))
-                .map_err(|error| error.to_string()),
-            Some((codec, _)) => Err(format!(
-                "the request is in codec {codec}, which this guest does not know"
-            )),
-            None => Err("the request is empty".to_owned()),
+        let encoded = match &self.0 {
+            Message::Room(room, len) if let [0, rest @ ..] = &room.bytes()[..*len] => {
+                Encoded::Short(rest)
+            }
+            Message::Room(room, len) => Encoded::read(&room.bytes()[..*len], None, function)?,
+            Message::Heap(message) => Encoded::read(message, Some(message), function)?,
         };
-        match encoded {
-            Ok(encoded) => Ok(Arguments {
-                function,
-                request: &self.0,
-                encoded,
-            }),
-            Err(reason) => Err(Reply::not_understood(function, &reason)),
-        }
+        Ok(Arguments { function, encoded })
     }
 }
 
 impl From<Vec<u8>> for Request {
     fn from(request: Vec<u8>) -> Self {
-        Self(request.into())
+        Self(Message::Heap(request.into()))
     }
 }
 
@@ -117,17 +128,40 @@ impl From<Vec<u8>> for Request {
 #[derive(Debug)]
 pub struct Arguments<'a> {
     function: &'static Function,
-    request: &'a bytes::Bytes,
     encoded: Encoded<'a>,
 }
 
 #[derive(Debug)]
 enum Encoded<'a> {
-    Bincode {
-        rest: &'a [u8],
-        request_bytes: usize,
-    },
-    Json(vec::IntoIter<&'a RawValue>),
+    /// In bincode. No argument shares the memory.
+    Short(&'a [u8]),
+    /// The rest, in bincode, of a message.
+    Long(&'a [u8], &'a bytes::Bytes),
+    /// Arguments of a message, if they may share it.
+    Json(vec::IntoIter<&'a RawValue>, Option<&'a bytes::Bytes>),
+}
+
+impl<'a> Encoded<'a> {
+    #[cold]
+    fn read(
+        request: &'a [u8],
+        message: Option<&'a bytes::Bytes>,
+        function: &Function,
+    ) -> Result<Self, Reply> {
+        let encoded = match (request.split_first(), message) {
+            (Some((0, encoded)), None) => Ok(Self::Short(encoded)),
+            (Some((0, encoded)), Some(message)) => Ok(Self::Long(encoded, message)),
+            // A function without arguments takes `[]`, and `null`, which is serde's empty tuple.
+            (Some((1, encoded)), _) => serde_json::from_slice::<Option<Vec<_>>>(encoded)
+                .map(|arguments| Self::Json(arguments.unwrap_or_default().into_iter(), message))
+                .map_err(|error| error.to_string()),
+            (Some((codec, _)), _) => Err(format!(
+                "the request is in codec {codec}, which this guest does not know"
+            )),
+            (None, _) => Err("the request is empty".to_owned()),
+        };
+        encoded.map_err(|reason| Reply::not_understood(function, &reason))
+    }
 }
 
 impl<'a> Arguments<'a> {
@@ -136,27 +170,37 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// It is missing or something else.
+    #[inline]
     pub fn next<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Reply> {
-        let decoded = share(self.request, || match &mut self.encoded {
-            Encoded::Bincode {
-                rest,
-                request_bytes,
-            } => {
-                let (argument, read) =
-                    from_bincode(rest, *request_bytes).map_err(|error| in_words(&error))?;
-                *rest = &rest[read..];
-                Ok(argument)
-            }
-            Encoded::Json(arguments) => match arguments.next() {
-                Some(argument) => {
-                    serde_json::from_str(argument.get()).map_err(|error| error.to_string())
+        if let Encoded::Short(rest) = &mut self.encoded {
+            return match within::<T, SMALL_LIMIT>(rest) {
+                Ok((argument, read)) => {
+                    *rest = &rest[read..];
+                    Ok(argument)
                 }
-                None => Err("it is missing".to_owned()),
-            },
-        });
-        decoded.map_err(|reason: String| {
-            Reply::not_understood(self.function, &format!("{name}: {reason}"))
-        })
+                Err(error) => Err(self.refused(name, &in_words(&error))),
+            };
+        }
+        self.next_of_long(name)
+    }
+
+    fn next_of_long<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Reply> {
+        let decoded = match &mut self.encoded {
+            Encoded::Short(rest) => step(rest, 0),
+            Encoded::Long(rest, message) => share(message, || step(rest, message.len())),
+            Encoded::Json(arguments, message) => {
+                let argument = arguments.next().ok_or_else(|| "it is missing".to_owned());
+                argument.and_then(|argument| {
+                    let decode = || serde_json::from_str(argument.get());
+                    let decoded = match message {
+                        Some(message) => share(message, decode),
+                        None => decode(),
+                    };
+                    decoded.map_err(|error| error.to_string())
+                })
+            }
+        };
+        decoded.map_err(|reason| self.refused(name, &reason))
     }
 
     /// Makes sure that there are no more. The codec that they were in.
@@ -164,21 +208,43 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// There are.
+    #[inline]
     pub fn end(self) -> Result<Codec, Reply> {
-        let is_json = matches!(self.encoded, Encoded::Json(_));
+        let is_json = matches!(self.encoded, Encoded::Json(..));
         CURRENT_IS_JSON.store(is_json, Ordering::Relaxed);
-        let excess = match &self.encoded {
-            Encoded::Bincode { rest: [], .. } => return Ok(Codec::Bincode),
-            Encoded::Json(arguments) if arguments.len() == 0 => return Ok(Codec::Json),
-            Encoded::Bincode { rest, .. } => format!("{} bytes", rest.len()),
-            Encoded::Json(arguments) => format!("{} arguments", arguments.len()),
-        };
-        Err(Reply::not_understood(
-            self.function,
-            &format!("{excess} too many"),
-        ))
+        match &self.encoded {
+            Encoded::Short([]) | Encoded::Long([], _) => Ok(Codec::Bincode),
+            Encoded::Json(arguments, _) if arguments.len() == 0 => Ok(Codec::Json),
+            excess => Err(excess.left_over(self.function)),
+        }
+    }
+
+    #[cold]
+    fn refused(&self, name: &str, reason: &str) -> Reply {
+        Reply::not_understood(self.function, &format!("{name}: {reason}"))
     }
 }
+
+impl Encoded<'_> {
+    #[cold]
+    fn left_over(&self, function: &Function) -> Reply {
+        let excess = match self {
+            Self::Short(rest) | Self::Long(rest, _) => format!("{} bytes", rest.len()),
+            Self::Json(arguments, _) => format!("{} arguments", arguments.len()),
+        };
+        Reply::not_understood(function, &format!("{excess} too many"))
+    }
+}
+
+/// Decodes what comes next of a request of so many bytes.
+fn step<'a, T: Deserialize<'a>>(rest: &mut &'a [u8], request_bytes: usize) -> Result<T, String> {
+    let (argument, read) = from_bincode(rest, request_bytes).map_err(|error| in_words(&error))?;
+    *rest = &rest[read..];
+    Ok(argument)
+}
+
+const SMALL: usize = 64 << 10;
+const SMALL_LIMIT: usize = 16 * SMALL;
 
 /// bincode allocates what a length claims before it reads, unless a limit forbids. The limit is a
 /// constant and counts sizes in memory, which exceed those on the wire by up to sixteen times (a
@@ -187,11 +253,10 @@ fn from_bincode<'a, T: Deserialize<'a>>(
     encoded: &'a [u8],
     request_bytes: usize,
 ) -> Result<(T, usize), DecodeError> {
-    const SMALL: usize = 64 << 10;
     const MEDIUM: usize = 2 << 20;
     const LARGE: usize = 64 << 20;
     if request_bytes <= SMALL {
-        within::<T, { 16 * SMALL }>(encoded)
+        within::<T, SMALL_LIMIT>(encoded)
     } else if request_bytes <= MEDIUM {
         within::<T, { 16 * MEDIUM }>(encoded)
     } else if request_bytes <= LARGE {
@@ -201,6 +266,7 @@ fn from_bincode<'a, T: Deserialize<'a>>(
     }
 }
 
+#[inline]
 fn within<'a, T: Deserialize<'a>, const LIMIT: usize>(
     encoded: &'a [u8],
 ) -> Result<(T, usize), DecodeError> {
@@ -211,6 +277,7 @@ fn within<'a, T: Deserialize<'a>, const LIMIT: usize>(
 }
 
 /// bincode's `Display` is its `Debug`.
+#[cold]
 fn in_words(error: &DecodeError) -> String {
     match error {
         DecodeError::UnexpectedEnd { additional } => {
@@ -311,7 +378,7 @@ mod tests {
             &map,
             Bytes::from(b"bytes"),
         ));
-        assert_eq!(decode(whole.clone()), Ok(()));
+        assert!(decode(whole.clone()).is_ok());
         for end in 0..whole.len() {
             message(decode(whole[..end].to_vec()).err());
         }
@@ -339,8 +406,9 @@ mod tests {
 
     #[test]
     fn text_and_bytes_borrow_from_the_request_where_it_holds_them() {
-        let lies_in =
-            |part: &[u8], request: &Request| request.0.as_ptr_range().contains(&part.as_ptr());
+        let lies_in = |part: &[u8], request: &Request| {
+            request.0.bytes().as_ptr_range().contains(&part.as_ptr())
+        };
         for (request, text, borrowed) in [
             (bincode(("a\"b",)), "a\"b", true),
             (b"\x01[\"ab\"]".to_vec(), "ab", true),

@@ -6,6 +6,8 @@ use std::cell::{Cell, RefCell};
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 
+use crate::head::Head;
+
 /// Below this a copy costs less than what it takes to keep the bytes.
 const TAIL_BYTES_MIN: usize = 16 << 10;
 
@@ -45,13 +47,13 @@ fn take_offered(written: &[u8]) -> Option<bytes::Bytes> {
 
 /// A reply in the making.
 pub(crate) struct Parts {
-    head: Vec<u8>,
+    head: Head,
     tail: Option<bytes::Bytes>,
 }
 
 impl Parts {
     /// One that begins with `head`.
-    pub(crate) fn after(head: Vec<u8>) -> Self {
+    pub(crate) fn after(head: Head) -> Self {
         Self { head, tail: None }
     }
 
@@ -60,6 +62,7 @@ impl Parts {
         struct Restore(bool);
 
         impl Drop for Restore {
+            #[inline]
             fn drop(&mut self) {
                 WANTED.set(self.0);
             }
@@ -70,7 +73,7 @@ impl Parts {
     }
 
     /// What was copied, and what follows it.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<bytes::Bytes>) {
+    pub(crate) fn into_parts(self) -> (Head, Option<bytes::Bytes>) {
         (self.head, self.tail)
     }
 
@@ -78,11 +81,11 @@ impl Parts {
     #[cold]
     fn put_large(&mut self, bytes: &[u8]) {
         if let Some(tail) = self.tail.take() {
-            self.head.extend_from_slice(&tail);
+            self.head.put(&tail);
         }
         self.tail = take_offered(bytes);
         if self.tail.is_none() {
-            self.head.extend_from_slice(bytes);
+            self.head.put(bytes);
         }
     }
 }
@@ -93,7 +96,7 @@ impl Writer for Parts {
         if bytes.len() >= TAIL_BYTES_MIN || self.tail.is_some() && !bytes.is_empty() {
             self.put_large(bytes);
         } else {
-            self.head.extend_from_slice(bytes);
+            self.head.put(bytes);
         }
         Ok(())
     }
@@ -109,11 +112,12 @@ mod tests {
     const CONFIG: bincode::config::Configuration = bincode::config::standard();
 
     fn parts_of(value: &impl Serialize) -> (Vec<u8>, Option<bytes::Bytes>) {
-        let mut parts = Parts::after(Vec::new());
+        let mut parts = Parts::after(Head::new());
         parts
             .write(|parts| bincode::serde::encode_into_writer(value, parts, CONFIG))
             .unwrap();
-        parts.into_parts()
+        let (head, tail) = parts.into_parts();
+        (head.bytes().to_vec(), tail)
     }
 
     /// The length of the tail of `value`, which is encoded as it is without one.

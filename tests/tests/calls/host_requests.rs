@@ -1,7 +1,8 @@
 //! What guests in any language may send to a function of the host's, by the bytes.
 
-use stockade::{Bytes, Limits, Module};
-use stockade_tests::host_of;
+use probe::host::call_host_with;
+use stockade::{Bytes, Limits, Module, State};
+use stockade_tests::{guest, host_of};
 
 /// Hands the bytes that it is called with to the host's `next`, and gives back what the host answers. Both are
 /// shorter than 251 bytes, so that a length is one byte.
@@ -131,4 +132,34 @@ async fn a_refusal_that_is_longer_than_a_payload_is_cut() {
         let answer: i32 = host.run_sync(export, ()).await.unwrap();
         assert_eq!(answer, status * 1000 + 64, "{export}");
     }
+}
+
+#[tokio::test]
+async fn short_and_long_messages_keep_out_of_each_others_way() {
+    // Answers with as many letters as the text begins with.
+    let host = host_of(guest::probe())
+        .workers(1)
+        .state(State::Keep)
+        .function("letters", async |text: String| {
+            let (number, _) = text.split_once(' ').unwrap_or_default();
+            "y".repeat(number.parse().unwrap_or_default())
+        })
+        .build()
+        .await
+        .unwrap();
+    let lens = [0, 1, 100, 240, 250, 260, 300, 5000];
+    for asked in lens {
+        for answered in lens {
+            let text = format!("{answered} {}", "x".repeat(asked));
+            let answer = host
+                .run_sync(call_host_with, ("letters", text.as_str()))
+                .await;
+            assert_eq!(
+                answer.unwrap(),
+                Ok("y".repeat(answered)),
+                "{asked}, {answered}"
+            );
+        }
+    }
+    assert_eq!(host.stats().workers.len(), 1);
 }

@@ -39,7 +39,7 @@ async fn payloads_of_every_length_come_back() {
         for len in 0..=130 {
             comes_back(&host, len).await;
         }
-        for around in [250, 4096, 8192, 65_536, 1 << 20] {
+        for around in [250, 256, 4096, 8192, 65_536, 1 << 20] {
             for len in around - 7..=around + 2 {
                 comes_back(&host, len).await;
             }
