@@ -102,10 +102,12 @@ pub(crate) fn linger_first() -> Linger {
 /// Looks for something again and again, for so long. To be told of it would take a wake-up.
 #[inline]
 pub(crate) fn poll(longest: Duration, over: impl Fn() -> bool) -> bool {
-    const LOOKS: u32 = 64;
+    const LOOKS_FIRST: u32 = 64;
+    const LOOKS_MAX: u32 = 256;
     let mut until = None;
+    let mut looks = LOOKS_FIRST;
     loop {
-        for _ in 0..LOOKS {
+        for _ in 0..looks {
             if over() {
                 return true;
             }
@@ -115,8 +117,10 @@ pub(crate) fn poll(longest: Duration, over: impl Fn() -> bool) -> bool {
         if now >= *until.get_or_insert_with(|| now + longest) {
             return false;
         }
-        // The worker may be waiting for this very CPU.
+        // The worker may be waiting for this very CPU. If it is not, it hardly will be soon, and its reply would wait for
+        // the system call.
         std::thread::yield_now();
+        looks = (2 * looks).min(LOOKS_MAX);
     }
 }
 

@@ -12,8 +12,9 @@ use crate::sys::placement;
 
 pub(super) const DOORBELL: Doorbell = Doorbell::at(request::DOORBELL);
 
-/// How many looks a worker takes before it asks the clock whether to go on polling.
-const LOOKS_PER_CLOCK: u32 = 64;
+/// How many looks a worker takes before it asks the clock whether to go on polling, at first and at last.
+const LOOKS_FIRST: u32 = 64;
+const LOOKS_MAX: u32 = 512;
 
 /// The worker's side of a slot.
 #[derive(Debug)]
@@ -103,8 +104,9 @@ impl WorkerSlot {
     #[inline]
     fn poll(&self, last: u64, linger: Linger) -> bool {
         let mut until = None;
+        let mut looks = LOOKS_FIRST;
         loop {
-            for _ in 0..LOOKS_PER_CLOCK {
+            for _ in 0..looks {
                 if self.request.load_u64(request::PUBLISHED) != last {
                     return true;
                 }
@@ -118,8 +120,10 @@ impl WorkerSlot {
             if first {
                 self.take_turns(linger);
             }
-            // The host may be waiting for this very CPU.
+            // The host may be waiting for this very CPU. If it is not, it hardly will be soon, and a call that comes
+            // meanwhile waits for the system call.
             std::thread::yield_now();
+            looks = (2 * looks).min(LOOKS_MAX);
         }
     }
 
