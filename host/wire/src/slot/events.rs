@@ -193,6 +193,7 @@ impl WorkerSlot {
 
     /// Says how much of its work the guest has done.
     pub fn set_progress(&self, progress: [u64; 2]) {
+        self.has_told.store(true, Ordering::Relaxed);
         for (word, value) in reply::PROGRESS.into_iter().zip(progress) {
             self.reply.store_u64(word, value);
         }

@@ -231,6 +231,7 @@ impl Geometry {
         }
     }
 
+    #[inline]
     pub(super) fn reply_offset(self, kind: ReplyKind, len: usize) -> usize {
         // A chunk's was written as its items ended, when its length was not known.
         if len <= reply::INLINE_LEN && kind != ReplyKind::Chunk {
@@ -241,6 +242,7 @@ impl Geometry {
     }
 
     /// The longest payload of a reply of this kind.
+    #[inline]
     pub(super) fn reply_bytes_max(self, kind: ReplyKind) -> usize {
         match kind {
             ReplyKind::Value => self.payload_bytes_max(),

@@ -1,6 +1,8 @@
 //! The log of a call: records that the guest made and the host has not read. The first ones are kept and the
 //! later ones counted: where a program went wrong stands at the beginning more often than at the end.
 
+use std::sync::atomic::Ordering;
+
 use super::host::HostSlot;
 use super::layout::reply;
 use super::worker::WorkerSlot;
@@ -63,6 +65,7 @@ impl HostSlot {
 impl WorkerSlot {
     /// Keeps a record, if there is room for it.
     pub fn write_log(&self, level: u8, text: &[u8]) {
+        self.has_told.store(true, Ordering::Relaxed);
         let room = self.geometry.ring_bytes();
         let len = self.reply.load_u32(reply::LOG_LEN) as usize;
         let end = len.saturating_add(HEADER).saturating_add(text.len());
@@ -89,10 +92,7 @@ impl WorkerSlot {
     }
 
     /// Forgets the records of the last call.
-    #[inline]
     pub(super) fn clear_log(&self) {
-        if self.has_log() {
-            self.reply.store_u64(reply::LOG_LEN, 0);
-        }
+        self.reply.store_u64(reply::LOG_LEN, 0);
     }
 }

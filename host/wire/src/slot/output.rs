@@ -126,16 +126,14 @@ impl WorkerSlot {
             self.reply.copy_in(ring, second);
         }
         self.reply.store_u64(reply::OUTPUT_TOTALS[stream], end);
+        self.has_told.store(true, Ordering::Relaxed);
     }
 
     /// Forgets what the last call wrote.
-    #[inline]
     pub(super) fn clear_output(&self) {
         for (word, taken) in reply::OUTPUT_TOTALS.into_iter().zip(&self.taken) {
-            if self.reply.load_u64(word) != 0 {
-                self.reply.store_u64(word, 0);
-                taken.store(0, Ordering::Relaxed);
-            }
+            self.reply.store_u64(word, 0);
+            taken.store(0, Ordering::Relaxed);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::layout::{Geometry, IS_CHUNK, Linger, ReplyKind, reply, request};
@@ -25,6 +25,8 @@ pub struct WorkerSlot {
     pub(super) eventfd: OwnedFd,
     /// How many calls since the worker slept have found the host on its CPU. One thread uses it.
     turns: AtomicU32,
+    /// Whether the current call has written output, records or progress. One thread uses it.
+    pub(super) has_told: AtomicBool,
     /// How many events the current call has had. One thread uses it.
     pub(super) events: AtomicU32,
     /// How much of each output stream of the current call the host has surely had. One thread uses it.
@@ -72,6 +74,7 @@ impl WorkerSlot {
             geometry,
             eventfd,
             turns: AtomicU32::new(0),
+            has_told: AtomicBool::new(false),
             events: AtomicU32::new(0),
             taken: [AtomicU64::new(0), AtomicU64::new(0)],
         })
@@ -181,17 +184,23 @@ impl WorkerSlot {
     #[must_use]
     #[inline]
     pub fn accept(&self, id: u64) -> bool {
-        for word in reply::PROGRESS {
-            if self.reply.load_u64(word) != 0 {
-                self.reply.store_u64(word, 0);
-            }
+        if self.has_told.load(Ordering::Relaxed) {
+            self.forget_what_was_told();
         }
-        self.clear_output();
-        self.clear_log();
         self.events.store(0, Ordering::Relaxed);
         let against = (&self.request, [request::WITHDRAWN, request::CANCEL]);
         let [withdrawn, cancelled] = self.reply.store_then_load((reply::ACCEPTED, id), against);
         withdrawn != id && cancelled != id
+    }
+
+    #[cold]
+    fn forget_what_was_told(&self) {
+        for word in reply::PROGRESS {
+            self.reply.store_u64(word, 0);
+        }
+        self.clear_output();
+        self.clear_log();
+        self.has_told.store(false, Ordering::Relaxed);
     }
 
     /// Whether the host wants call `id` stopped.
@@ -286,7 +295,7 @@ impl WorkerSlot {
     /// Answers call `id` with what lies in the slot already.
     #[inline]
     pub(super) fn reply_in_place(&self, id: u64, kind: ReplyKind, len: usize) {
-        let output = self.has_log() || self.has_output();
+        let output = self.has_told.load(Ordering::Relaxed) && (self.has_log() || self.has_output());
         self.reply.store_u32(reply::KIND, kind as u32);
         self.reply.store_u32(reply::LEN, len as u32);
         self.reply.store_u32(reply::OUTPUT, output.into());
