@@ -21,10 +21,12 @@ pub(crate) struct Raw {
 }
 
 impl<A, R: DeserializeOwned> Running<A, R> {
-    pub(super) fn decode_raw(&self, Raw { payload, from }: Raw) -> Result<R, Error> {
-        if let Payload::Inline(bytes, len) = &payload {
+    #[inline]
+    pub(super) fn decode_raw(&self, raw: Raw) -> Result<R, Error> {
+        if let Payload::Inline(bytes, len) = &raw.payload {
             return self.decode(&bytes[..usize::from(*len)]);
         }
+        let Raw { payload, from } = raw;
         let (result, buffer) = payload.decoded(|bytes| self.decode(bytes));
         if let (Some(buffer), Some((worker, _))) = (buffer, from) {
             worker.give_back(buffer);

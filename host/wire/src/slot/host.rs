@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 
-use super::layout::{Geometry, INLINE_REPLY, IS_CHUNK, Linger, ReplyKind, reply, request};
+use super::layout::{Geometry, INLINE_REPLY, Linger, ReplyKind, reply, request};
 use super::request_writer::{RequestWriter, Written};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
@@ -171,7 +171,7 @@ impl HostSlot {
     /// whether the worker slept and had to be woken.
     #[inline]
     pub fn publish(&self, id: u64, function: u32, linger: Linger, written: Written) -> bool {
-        let function = function | if written.is_chunk { IS_CHUNK } else { 0 };
+        let function = function | written.mark as u32;
         if written.len <= request::INLINE_LEN {
             self.request
                 .copy_words_in(request::INLINE, &written.inline.words);

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::host::HostSlot;
-use super::layout::request;
+use super::layout::{IS_CHUNK, request};
 
 /// Writes a request straight into the slot, and counts what does not fit.
 ///
@@ -47,7 +47,8 @@ impl Inline {
 pub struct Written {
     pub(super) inline: Inline,
     pub(super) len: usize,
-    pub(super) is_chunk: bool,
+    /// What is added to the function's number. A word: without padding it is moved in the pieces it was written in.
+    pub(super) mark: usize,
 }
 
 impl Written {
@@ -136,7 +137,7 @@ impl<'a> RequestWriter<'a> {
         Ok(Written {
             inline: self.inline,
             len: self.len,
-            is_chunk: self.is_chunk,
+            mark: if self.is_chunk { IS_CHUNK as usize } else { 0 },
         })
     }
 }
