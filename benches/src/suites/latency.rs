@@ -14,7 +14,7 @@ use crate::baselines::line::SharedLine;
 use crate::baselines::socket::SocketPingPong;
 use crate::cpus::TwoCpus;
 use crate::guests::{self, HELLO, PROBE};
-use crate::measure::{Block, Samples, Side, Size, busy_wait, interleave};
+use crate::measure::{Block, Samples, Side, Size, busy_wait_about, interleave};
 use crate::plot::{Axis, Curve, Plot};
 use crate::report::{Outcome, Row};
 
@@ -27,7 +27,7 @@ const SLEEPING: Size = Size::new(1, 10);
 const SPACED_WIDE: Size = Size::new(2, 10);
 const RESTED: Size = Size::new(0, 2);
 
-/// Between the end of one spaced call and the start of the next.
+/// Between the end of one spaced call and the start of the next, about.
 const SPACE: Duration = Duration::from_micros(50);
 
 /// The same, longer than any worker should poll for a call that may never come.
@@ -54,7 +54,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         "shared_line, bare_slot and socket_pingpong have their ends pinned to CPU {} and CPU {}, in_process_beside_a_poll its two sides; nothing else is pinned; a sample of shared_line is the mean of ten round trips",
         cpus.ours, cpus.theirs
     ));
-    outcome.note("spaced: 50 us between the end of a call and the start of the next, spent computing; its in_process is spaced alike. spaced_wide: 500 us. rested: 2 ms, spent sleeping");
+    outcome.note("spaced: 45 to 55 us between the end of a call and the start of the next, spent computing; its in_process is spaced alike. spaced_wide: 450 to 550 us. rested: 2 ms, spent sleeping");
     outcome.note("sleeping_1ms: what a call in which the guest sleeps for 1 ms takes beyond what the guest's own clock says that it slept; sleeping_1ms_timer: beyond 1 ms, so with what the kernel's timer is late. warm_keep_retiring: workers retire as they do by default; in all other rows they stay");
     Ok(outcome)
 }
@@ -148,9 +148,9 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
     let mut warm_keep = Side::new(SMALL, calls(keep, Duration::ZERO, at_once));
     let mut keep_retiring = Side::new(SMALL, calls(retiring, Duration::ZERO, at_once));
     let mut warm_fresh = Side::new(SMALL, calls(fresh, Duration::ZERO, at_once));
-    let mut keep_spaced = Side::new(SPACED, calls(keep, SPACE, busy_wait));
-    let mut fresh_spaced = Side::new(SPACED, calls(fresh, SPACE, busy_wait));
-    let mut keep_spaced_wide = Side::new(SPACED_WIDE, calls(keep, WIDE_SPACE, busy_wait));
+    let mut keep_spaced = Side::new(SPACED, calls(keep, SPACE, busy_wait_about));
+    let mut fresh_spaced = Side::new(SPACED, calls(fresh, SPACE, busy_wait_about));
+    let mut keep_spaced_wide = Side::new(SPACED_WIDE, calls(keep, WIDE_SPACE, busy_wait_about));
     let mut keep_rested = Side::new(RESTED, calls(keep, REST, std::thread::sleep));
     let mut keep_multi = Side::new(SMALL, |block| calls_in_task(multi, keep, block));
     let mut fresh_multi = Side::new(SMALL, |block| calls_in_task(multi, fresh, block));
