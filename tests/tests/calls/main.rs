@@ -27,6 +27,7 @@ mod parity;
 mod payloads;
 mod programs;
 mod repository;
+mod rooms;
 mod runtimes;
 mod scripts;
 mod searches;

@@ -75,6 +75,8 @@ pub struct Guest<W: World> {
     free: Option<TypedFunc<(u32, u32), ()>>,
     /// A reply that the guest has not been given back.
     lent: Option<(u32, u32)>,
+    /// Room for a request that has not come yet, and the length that it was asked for.
+    ahead: Option<(u32, u32)>,
 }
 
 struct Room {
@@ -101,6 +103,7 @@ impl<W: World> Guest<W> {
             work: None,
             free: None,
             lent: None,
+            ahead: None,
         };
         let memory = program.memory.and_then(|export| guest.memory(&export));
         guest.store.data_mut().memory = memory;
@@ -143,7 +146,8 @@ impl<W: World> Guest<W> {
             self.work = Some(self.find_work(program, export)?);
             program.hint.set(Some(export));
         }
-        self.call_work(arguments, reply)
+        program.lengths.seen(arguments.byte_len());
+        self.call_work(program, arguments, reply)
     }
 
     fn find_work(&mut self, program: &Program<W>, export: u32) -> Result<(u32, Work), Ended> {
@@ -158,17 +162,29 @@ impl<W: World> Guest<W> {
     /// Calls the work function that was looked up last.
     fn call_work(
         &mut self,
+        program: &Program<W>,
         arguments: &(impl Arguments + ?Sized),
         reply: &mut impl Reply,
     ) -> Result<(), Ended> {
+        let len = arguments.byte_len();
+        let ahead = match self.ahead.take() {
+            Some((at, for_len)) if for_len == len => Some(at),
+            Some(other) => {
+                self.give_back(program, other)?;
+                None
+            }
+            None => None,
+        };
         let (Some(Room { memory, alloc }), Some((_, work))) = (&self.room, &self.work) else {
             return Err(Ended::broke_rules(
                 "the module has work functions, but not memory and stockade_alloc",
             ));
         };
         let store = &mut self.store;
-        let len = arguments.byte_len();
-        let at = run(store, alloc, len)?;
+        let at = match ahead {
+            Some(at) => at,
+            None => run(store, alloc, len)?,
+        };
         if at == 0 {
             return Err(Ended::failed(FailureKind::NoRoomForArguments {
                 bytes: len.into(),
@@ -195,8 +211,32 @@ impl<W: World> Guest<W> {
     ///
     /// # Errors
     /// When the guest fails in doing so. Drop it then; the reply stands.
+    #[inline]
     pub fn release(&mut self, program: &Program<W>) -> Result<(), Ended> {
-        let (Some(lent), Some(export)) = (self.lent.take(), program.free) else {
+        match self.lent.take() {
+            Some(lent) => self.give_back(program, lent),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the guest for room for the next request, when nobody waits for that yet. The last requests say how long it
+    /// will be; without a guess there is nothing to be done.
+    ///
+    /// # Errors
+    /// When the guest fails in doing so. Drop it then: it may well serve the next call, which asks for itself.
+    pub(crate) fn prepare(&mut self, program: &Program<W>) -> Result<(), Ended> {
+        let (Some(room), Some(len)) = (&self.room, program.lengths.next()) else {
+            return Ok(());
+        };
+        self.store.data_mut().begin_call();
+        let at = run(&mut self.store, &room.alloc, len)?;
+        // A guest that has none says so when a call needs it.
+        self.ahead = (at != 0).then_some((at, len));
+        Ok(())
+    }
+
+    fn give_back(&mut self, program: &Program<W>, lent: (u32, u32)) -> Result<(), Ended> {
+        let Some(export) = program.free else {
             return Ok(());
         };
         let free = match self.free.take() {
