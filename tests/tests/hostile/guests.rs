@@ -760,6 +760,31 @@ fn a_guest_that_never_takes_its_reply_back_costs_no_call() {
     innocent(&host);
 }
 
+/// It gives room in a call, and does not come back when it is asked ahead: the next call runs in another worker.
+#[test]
+fn a_guest_that_never_gives_room_ahead_costs_no_call() {
+    let text = r#"(module
+        (memory (export "memory") 3)
+        (global $asked (mut i32) (i32.const 0))
+        (func (export "stockade_alloc") (param i32) (result i32)
+            (loop $l (br_if $l (i32.eq (global.get $asked) (i32.const 2))))
+            (global.set $asked (i32.add (global.get $asked) (i32.const 1)))
+            (i32.const 131072))
+        (func (export "stockade_free") (param i32 i32))
+        (func (export "stockade:attack") (param i32 i32) (result i64) (i64.const 4398046511105)))"#;
+    let host = host_of(Module::from_wat(text))
+        .workers(1)
+        .state(State::Keep)
+        .build_blocking()
+        .unwrap();
+    for _ in 0..5 {
+        let call = host.call("attack", ()).timeout(TIMEOUT);
+        let answered: Result<(), _> = wait_for(call);
+        answered.unwrap();
+    }
+    assert_ne!(host.stats().workers[0].id, 1, "it was never asked ahead");
+}
+
 #[test]
 fn a_storm_of_traps_wears_nobody_out() {
     let guest = guest_of(
