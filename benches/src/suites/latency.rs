@@ -48,7 +48,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         ..Outcome::default()
     };
     outcome.note("a call is host.run_sync(\"add\", (1u32, 2u32)).await of the hello guest on a current-thread runtime; rows with multi_thread: in a task of a multi-thread runtime");
-    outcome.note("overhead: warm_keep minus the median of in_process");
+    outcome.note("overhead: warm_keep minus the median of in_process, which asks the guest for the request's room in each call; a worker has done that before, where an instance is kept and requests are short and of one length");
     outcome.note("bare_slot: the same guest in another process, by one cache line there and one back, encoded, called and decoded as in_process does, and nothing else; overhead_bare_slot: that minus in_process, what a second process costs here when nothing is done but the call. in_process_beside_a_poll: in_process while the other CPU polls a line");
     outcome.note(format!(
         "shared_line, bare_slot and socket_pingpong have their ends pinned to CPU {} and CPU {}, in_process_beside_a_poll its two sides; nothing else is pinned; a sample of shared_line is the mean of ten round trips",

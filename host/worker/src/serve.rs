@@ -402,21 +402,11 @@ impl Worker {
             && reusable
             && let Some(guest) = &mut self.guest
             && guest.release(self.program).is_ok()
-            && guest.prepare(self.program).is_ok()
+            && guest.prepare().is_ok()
         {
             return;
         }
-        self.renew();
-        if let Some(guest) = &mut self.guest
-            && guest.prepare(self.program).is_err()
-        {
-            self.program.expect_nothing();
-            self.renew();
-        }
-    }
-
-    /// Makes an instance in place of the last one, if there was one: there is room for one only.
-    fn renew(&mut self) {
+        // There is room for one instance only.
         self.guest = None;
         self.used = false;
         match self.program.instantiate(self.site) {

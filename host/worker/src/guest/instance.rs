@@ -12,6 +12,7 @@ use wasmtime::{
 };
 
 use super::failure::{Ended, explain};
+use super::lengths::Lengths;
 use super::program::{Callable, Program};
 use super::state::State;
 use super::world::World;
@@ -75,6 +76,7 @@ pub struct Guest<W: World> {
     free: Option<TypedFunc<(u32, u32), ()>>,
     /// A reply that the guest has not been given back.
     lent: Option<(u32, u32)>,
+    lengths: Lengths,
     /// Room for a request that has not come yet, and the length that it was asked for.
     ahead: Option<(u32, u32)>,
 }
@@ -103,6 +105,7 @@ impl<W: World> Guest<W> {
             work: None,
             free: None,
             lent: None,
+            lengths: Lengths::default(),
             ahead: None,
         };
         let memory = program.memory.and_then(|export| guest.memory(&export));
@@ -146,7 +149,6 @@ impl<W: World> Guest<W> {
             self.work = Some(self.find_work(program, export)?);
             program.hint.set(Some(export));
         }
-        program.lengths.seen(arguments.byte_len());
         self.call_work(program, arguments, reply)
     }
 
@@ -167,6 +169,7 @@ impl<W: World> Guest<W> {
         reply: &mut impl Reply,
     ) -> Result<(), Ended> {
         let len = arguments.byte_len();
+        self.lengths.seen(len);
         let ahead = match self.ahead.take() {
             Some((at, for_len)) if for_len == len => Some(at),
             Some(other) => {
@@ -219,13 +222,14 @@ impl<W: World> Guest<W> {
         }
     }
 
-    /// Asks the guest for room for the next request, when nobody waits for that yet. The last requests say how long it
-    /// will be; without a guess there is nothing to be done.
+    /// Asks a guest that serves on for room for the next request, when nobody waits for that yet. The last requests say
+    /// how long it will be; without a guess there is nothing to be done.
     ///
     /// # Errors
-    /// When the guest fails in doing so. Drop it then: it may well serve the next call, which asks for itself.
-    pub(crate) fn prepare(&mut self, program: &Program<W>) -> Result<(), Ended> {
-        let (Some(room), Some(len)) = (&self.room, program.lengths.next()) else {
+    /// When the guest fails in doing so. Drop it then: no call has failed, and the next one asks for itself.
+    pub(crate) fn prepare(&mut self) -> Result<(), Ended> {
+        // After a call of plain numbers, which takes no room, there may be some already.
+        let (Some(room), Some(len), None) = (&self.room, self.lengths.next(), self.ahead) else {
             return Ok(());
         };
         self.store.data_mut().begin_call();

@@ -34,6 +34,7 @@
 mod failure;
 mod imports;
 mod instance;
+mod lengths;
 mod limiter;
 mod moments;
 mod program;

@@ -164,7 +164,6 @@ impl Runtime {
             retire: export(abi::RETIRE),
             setup: Arc::new(wasi::Setup::new(setup, files)),
             hint: Cell::new(None),
-            lengths: Lengths::default(),
         })
     }
 }
@@ -187,37 +186,6 @@ pub struct Program<W: World> {
     setup: Arc<wasi::Setup>,
     /// The export that was called last: a new instance looks it up before its call arrives.
     pub(super) hint: Cell<Option<u32>>,
-    pub(super) lengths: Lengths,
-}
-
-/// How long requests are.
-#[derive(Debug, Default)]
-pub(super) struct Lengths {
-    last: Cell<u32>,
-    /// Whether the one before was as long.
-    steady: Cell<bool>,
-}
-
-impl Lengths {
-    /// Room for a longer one is not worth holding on to.
-    const MAX: u32 = 256;
-
-    #[inline]
-    pub(super) fn seen(&self, len: u32) {
-        self.steady.set(self.last.replace(len) == len);
-    }
-
-    /// How long the next one will be, if anything says so.
-    #[inline]
-    pub(super) fn next(&self) -> Option<u32> {
-        let len = self.last.get();
-        (self.steady.get() && len <= Self::MAX).then_some(len)
-    }
-
-    /// Nobody knows any more.
-    pub(super) fn forget(&self) {
-        self.steady.set(false);
-    }
 }
 
 impl<W: World> std::fmt::Debug for Program<W> {
@@ -331,11 +299,6 @@ impl<W: World> Program<W> {
     /// Whether guests of it are asked if their worker is to be replaced.
     pub(crate) fn has_retire(&self) -> bool {
         self.retire.is_some()
-    }
-
-    /// From now on [`Guest::prepare`] does nothing until there is something to go by again.
-    pub(crate) fn expect_nothing(&self) {
-        self.lengths.forget();
     }
 
     /// Whether an export is a whole program, which wants an instance of its own.
