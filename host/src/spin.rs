@@ -62,10 +62,12 @@ thread_local! {
 }
 
 /// Whether both sides of a call that this thread is about to publish, or starts a worker for, may poll: not every CPU has a
-/// call, and there is no other call on this thread that the polling would delay.
-pub(crate) fn may_poll() -> bool {
+/// call, and the polling delays no other call of this thread, or hardly, as the reply is expected at once. Without the
+/// latter a thread that has two calls under way would sleep for each of them, and for all that follow.
+pub(crate) fn may_poll(expected: bool) -> bool {
     let place = PLACE.with(|place| *place);
-    PUBLISHED[place].load(Ordering::Relaxed) == 0 && BUSY.load(Ordering::Relaxed) < *CPUS
+    (expected || PUBLISHED[place].load(Ordering::Relaxed) == 0)
+        && BUSY.load(Ordering::Relaxed) < *CPUS
 }
 
 /// The same for a call that this thread has published already and whose guest has just been answered.
@@ -93,7 +95,7 @@ pub(crate) fn linger(may_poll: bool) -> Linger {
 
 /// The same for a worker that somebody waits for.
 pub(crate) fn linger_first() -> Linger {
-    match may_poll() {
+    match may_poll(false) {
         true => Linger::beside(LINGER_FIRST, None),
         false => Linger::NONE,
     }

@@ -41,6 +41,8 @@ pub(crate) struct InFlight {
 pub(super) enum Looks {
     None,
     Reply,
+    /// The same after an answer to its guest, if polling for the function is worth it.
+    Answered,
     /// For longer, as it is the worker's first call.
     First,
     /// For longer, as the worker makes a new instance first. That says nothing about the function.
@@ -289,7 +291,7 @@ impl InFlight {
         self.worker().answer(self.id, place, answer, permit);
         // The guest is awake, and may want the next thing as soon.
         self.looks = match spin::may_poll_again() {
-            true => Looks::Reply,
+            true => Looks::Answered,
             false => Looks::None,
         };
     }
@@ -301,7 +303,8 @@ impl InFlight {
         let looks = std::mem::replace(&mut self.looks, Looks::None);
         let found = |longest| spin::poll(longest, || self.worker().peek(self.id, self.seen));
         match looks {
-            Looks::Reply if luck.try_it() => {
+            Looks::Answered if !luck.try_it() => {}
+            Looks::Reply | Looks::Answered => {
                 if found(spin::POLL_MAX) {
                     self.quick = true;
                     luck.hit();
@@ -315,7 +318,7 @@ impl InFlight {
                 false => luck.miss(),
             },
             Looks::Renewal => _ = found(spin::STOP_MAX),
-            Looks::Reply | Looks::None => {}
+            Looks::None => {}
         }
     }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod allocations;
+mod sleeps;
 mod system_calls;
 mod yields;
 

@@ -40,7 +40,9 @@ impl Worker {
             record.listens = terms.listens;
             worker.slot.listen(terms.listens);
         }
-        let may_poll = spin::may_poll();
+        let luck = &pool.functions.entry(function).luck;
+        let expected = terms.calls == 1 && luck.try_it();
+        let may_poll = spin::may_poll(expected);
         let export = pool.functions.entry(function).info.export;
         let len = written.len();
         let slept = worker
@@ -82,13 +84,13 @@ impl Worker {
         if worker.life.is_heir_due(&calls) {
             pool.replace(&worker, EndReason::Calls);
         }
-        let is_first = *calls.start() == 1 && pool.functions.entry(function).luck.is_unbroken();
+        let is_first = *calls.start() == 1 && luck.is_unbroken();
         // Of one that slept the wake-up alone takes longer than a poll may: that says nothing about the function.
         let looks = match may_poll && !slept && terms.calls == 1 {
             true if renews => Looks::Renewal,
             true if is_first => Looks::First,
-            true => Looks::Reply,
-            false => Looks::None,
+            true if expected => Looks::Reply,
+            _ => Looks::None,
         };
         Ok(InFlight::new(worker, id, published, looks, terms.calls > 1))
     }
