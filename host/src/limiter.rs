@@ -127,6 +127,7 @@ impl Limiter {
             shared: Arc::clone(&self.0),
             ticket: Some(waiters.line(first).join()),
             first,
+            is_next: waiters.waiting() == 1,
         };
         self.0.contended.store(true, Ordering::SeqCst);
         // Whatever came back meanwhile goes to the first in line, who may be this one.
@@ -192,6 +193,8 @@ pub(crate) struct WaitPermit {
     shared: Arc<Shared>,
     ticket: Option<Ticket<()>>,
     first: bool,
+    /// Whether nobody else waited when it was taken.
+    is_next: bool,
 }
 
 impl WaitPermit {
@@ -201,6 +204,11 @@ impl WaitPermit {
             Poll::Ready(permit) => Ok(permit),
             Poll::Pending => Err(self),
         }
+    }
+
+    /// Whether the next permit that comes back was this one's when it began to wait.
+    pub(crate) fn is_next(&self) -> bool {
+        self.is_next
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {

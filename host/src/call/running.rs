@@ -171,11 +171,11 @@ where
                 match limiter.acquire() {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
                     Err(mut place) => {
-                        if limiter.waiting() == 1 {
+                        if place.is_next() {
                             self.hold.pool().await_stop();
-                        }
-                        if let Poll::Ready(permit) = place.poll(cx) {
-                            return Poll::Ready(self.find_worker(permit).map(|()| None));
+                            if let Poll::Ready(permit) = place.poll(cx) {
+                                return Poll::Ready(self.find_worker(permit).map(|()| None));
+                            }
                         }
                         self.step = Step::Permit(place);
                         Poll::Ready(self.begin_waiting().map(|()| None))

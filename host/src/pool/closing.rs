@@ -1,10 +1,11 @@
 //! The end of a pool in good order.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+use slab::Slab;
 
 use super::{EndReason, Pool, StartError, State, Worker};
 use crate::Error;
@@ -67,8 +68,7 @@ impl Pool {
         state.retiring.clear();
         (state.retry, state.refill) = (None, None);
         let mut wakers = std::mem::take(&mut state.to_wake_when_ready);
-        let on_close: HashMap<u64, Waker> = std::mem::take(&mut state.to_wake_on_close);
-        wakers.extend(on_close.into_values());
+        wakers.extend(self.watchers.close());
         while let Ok(waker) = state.queue.give(Err(StartError::Error(Error::Closed))) {
             wakers.extend(waker);
         }
@@ -128,19 +128,49 @@ impl Pool {
         watch: &mut Option<CloseWatch>,
         cx: &Context<'_>,
     ) -> bool {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let watch = watch.get_or_insert_with(|| CloseWatch {
-            pool: Arc::clone(self),
-            key: NEXT.fetch_add(1, Ordering::Relaxed),
-        });
         let waker = cx.waker().clone();
-        let mut state = self.lock();
-        let closed = state.closed;
-        let replaced = (!closed).then(|| state.to_wake_on_close.insert(watch.key, waker));
-        drop(state);
-        // A waker is the application's code.
-        drop(replaced);
+        let mut watchers = self.watchers.lock();
+        // A waker is the application's code: dropped after the lock, which is released first.
+        let _replaced;
+        if watchers.closed {
+            _replaced = Some(waker);
+        } else if let Some(watch) = watch {
+            _replaced = Some(std::mem::replace(&mut watchers.wakers[watch.key], waker));
+        } else {
+            _replaced = None;
+            let key = watchers.wakers.insert(waker);
+            let pool = Arc::clone(self);
+            *watch = Some(CloseWatch { pool, key });
+        }
+        let closed = watchers.closed;
+        drop(watchers);
         closed
+    }
+}
+
+/// Tasks that are woken when their pool is closed, and are in no queue of its own. Apart from the pool's state: calls
+/// come and go here that have nothing to do with its workers.
+#[derive(Debug, Default)]
+pub(super) struct Watchers(Mutex<Watching>);
+
+#[derive(Debug, Default)]
+struct Watching {
+    closed: bool,
+    wakers: Slab<Waker>,
+}
+
+impl Watchers {
+    fn lock(&self) -> MutexGuard<'_, Watching> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whom to wake.
+    fn close(&self) -> impl Iterator<Item = Waker> + use<> {
+        let mut watchers = self.lock();
+        watchers.closed = true;
+        std::mem::take(&mut watchers.wakers)
+            .into_iter()
+            .map(|(_, waker)| waker)
     }
 }
 
@@ -148,12 +178,13 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct CloseWatch {
     pool: Arc<Pool>,
-    key: u64,
+    key: usize,
 }
 
 impl Drop for CloseWatch {
     fn drop(&mut self) {
-        let waker = self.pool.lock().to_wake_on_close.remove(&self.key);
+        // None where the pool has been closed: all of them have been woken.
+        let waker = self.pool.watchers.lock().wakers.try_remove(self.key);
         drop(waker);
     }
 }

@@ -113,6 +113,9 @@ pub(crate) enum Payload {
     Buffer(Vec<u8>),
 }
 
+/// Whoever has waited for longer is timed in any case.
+const LONG_WAIT: Duration = Duration::from_millis(1);
+
 /// A shorter payload is decoded where it lies; a longer one may become part of the result.
 const SHARED_FROM: usize = 64 << 10;
 
@@ -185,7 +188,8 @@ impl InFlight {
 
     /// Notes how long the call took, after it had waited for `queue`, if it had; and that it stood for so many.
     pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>, calls: usize) {
-        let quick = self.quick && queue.is_none() && calls == 1;
+        let waited = queue.is_some_and(|queue| queue > LONG_WAIT);
+        let quick = self.quick && !waited && calls == 1;
         if let Some(weight) = Tally::weight(self.id, quick) {
             let calls = u32::try_from(calls).unwrap_or(u32::MAX).max(1);
             let each = self.of.published.elapsed() / calls;

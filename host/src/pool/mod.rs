@@ -16,7 +16,7 @@ mod succession;
 mod tally;
 mod worker;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Waker;
@@ -35,7 +35,7 @@ pub(crate) use succession::Detached;
 pub(crate) use tally::{CallEnd, Tally};
 pub(crate) use worker::{Event, Prepared, Terms, Wanted, Worker};
 
-use self::closing::Closing;
+use self::closing::{Closing, Watchers};
 use self::ends::Ends;
 use self::health::Health;
 use self::hot::Hot;
@@ -75,6 +75,8 @@ pub(crate) struct Pool {
     /// In a fork of the application the workers are the parent's.
     owner: u32,
     hot: Hot<Arc<Worker>>,
+    /// Calls that wait for a permit.
+    watchers: Watchers,
     state: Mutex<State>,
 }
 
@@ -111,8 +113,6 @@ struct State {
     refill: Option<Timer>,
     closed: bool,
     closing: Option<Closing>,
-    /// Of calls that wait for a permit.
-    to_wake_on_close: HashMap<u64, Waker>,
     /// Of those who wait for workers to be ready.
     to_wake_when_ready: Vec<Waker>,
 }
@@ -163,6 +163,7 @@ impl Pool {
             myself: Weak::clone(myself),
             owner: fork::generation(),
             hot: Hot::default(),
+            watchers: Watchers::default(),
             state: Mutex::new(State {
                 idle: Vec::new(),
                 alive: Vec::new(),
@@ -182,7 +183,6 @@ impl Pool {
                 refill: None,
                 closed: false,
                 closing: None,
-                to_wake_on_close: HashMap::new(),
                 to_wake_when_ready: Vec::new(),
             }),
         })
