@@ -47,6 +47,20 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
     Ok(())
 }
 
+/// Room for the packet that is received next, and not for the longest: to touch sixteen pages of it would cost a process
+/// that has just started, or a fork server, more than all the rest of its message.
+fn room_for_next(socket: impl AsFd, flags: RecvFlags) -> io::Result<Vec<u8>> {
+    // By the one system call that receives: others are forbidden to some who are here.
+    let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+    loop {
+        let mut control = RecvAncillaryBuffer::default();
+        match rustix::net::recvmsg(&socket, &mut [], &mut control, flags) {
+            Err(Errno::INTR) => {}
+            next => return Ok(vec![0; next?.bytes.min(PACKET_BYTES_MAX)]),
+        }
+    }
+}
+
 /// Receives one packet, waiting for it. An empty packet means that the other side is gone.
 ///
 /// # Errors
@@ -54,7 +68,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
 pub fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    let mut bytes = room_for_next(&socket, RecvFlags::empty())?;
     let received = loop {
         let mut parts = [IoSliceMut::new(&mut bytes)];
         match rustix::net::recvmsg(&socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
@@ -84,7 +98,7 @@ pub fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
 /// # Errors
 /// `WouldBlock` when there is none, `InvalidData` when it is too long.
 pub fn receive_untrusted(socket: impl AsFd) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    let mut bytes = room_for_next(&socket, RecvFlags::DONTWAIT)?;
     let (_, len) = rustix::net::recv(
         socket,
         &mut bytes[..],
@@ -147,7 +161,7 @@ fn receive_with(socket: impl AsFd, at_most: usize) -> io::Result<(Vec<u8>, Vec<O
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let room = rustix::cmsg_space!(ScmRights(at_most));
     let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
-    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    let mut bytes = room_for_next(&socket, RecvFlags::DONTWAIT)?;
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = rustix::net::recvmsg(&socket, &mut parts, &mut control, flags)?;
