@@ -3,16 +3,17 @@
 //! A guest names memory by address and length; nothing here trusts either. What waits for the host waits through
 //! the guest's [`World`], or a call could not be stopped.
 
-use wasmtime::{Caller, Error, Extern, Linker, Result};
+use wasmtime::{Caller, Error, Extern, Result};
 
 use super::failure::Halt;
+use super::linking::Linking;
 use super::state::{Panic, State, memory_and_state};
 use super::world::{Stopped, World};
 use crate::abi;
 use crate::wasi::{bytes, bytes_mut};
 
-pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
-    linker.func_wrap(
+pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> {
+    linking.func_wrap(
         abi::MODULE,
         "panic",
         |mut caller: Caller<'_, State<W>>, ptr: u32, len: u32| {
@@ -24,7 +25,7 @@ pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
                 .get_or_insert_with(|| Panic::from_report(report));
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         abi::MODULE,
         "log",
         |mut caller: Caller<'_, State<W>>, level: u32, ptr: u32, len: u32| -> Result<()> {
@@ -34,14 +35,14 @@ pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             state.world.log(level, text).map_err(halt)
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         abi::MODULE,
         "progress",
         |caller: Caller<'_, State<W>>, done: u64, total: u64| {
             caller.data().world.progress([done, total]);
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         abi::MODULE,
         "emit",
         |mut caller: Caller<'_, State<W>>, ptr: u32, len: u32| -> Result<()> {
@@ -54,7 +55,7 @@ pub(crate) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             state.world.emit(item).map_err(halt)
         },
     )?;
-    linker.func_wrap(abi::MODULE, "call", call_host::<W>)?;
+    linking.func_wrap(abi::MODULE, "call", call_host::<W>)?;
     Ok(())
 }
 

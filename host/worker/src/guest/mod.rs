@@ -36,6 +36,7 @@ mod imports;
 mod instance;
 mod lengths;
 mod limiter;
+mod linking;
 mod moments;
 mod program;
 mod state;
@@ -47,4 +48,5 @@ pub use program::{LoadError, Program, Runtime};
 pub use world::{Alone, Stopped, World};
 
 pub(crate) use failure::Halt;
+pub(crate) use linking::Linking;
 pub(crate) use state::{State, memory_and_state};

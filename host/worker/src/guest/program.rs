@@ -13,13 +13,13 @@ use stockade_wire::message::{StopBy, WasiSetup};
 use stockade_wire::module_info::Number;
 use stockade_wire::sys::memfd;
 use wasmtime::{
-    Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, Store, UpdateDeadline,
-    ValType,
+    Engine, ExternType, FuncType, InstancePre, Module, ModuleExport, Store, UpdateDeadline, ValType,
 };
 
 use super::failure::{Ended, explain};
 use super::instance::Guest;
 use super::limiter::Limiter;
+use super::linking::Linking;
 use super::state::State;
 use super::world::World;
 use crate::compiled::Compiled;
@@ -139,9 +139,10 @@ impl Runtime {
         files: Option<Files>,
     ) -> wasmtime::Result<Program<W>> {
         module.initialize_copy_on_write_image()?;
-        let mut linker = Linker::new(&self.engine);
-        super::imports::link(&mut linker)?;
-        wasi::link(&mut linker, &module, files.is_some())?;
+        let mut linking = Linking::new(&self.engine, &module);
+        super::imports::link(&mut linking)?;
+        wasi::link(&mut linking, files.is_some())?;
+        let pre = linking.finish()?;
         let export = |name: &str| module.get_export_index(name);
         let exports: Box<[_]> = module
             .exports()
@@ -154,7 +155,7 @@ impl Runtime {
             command: command.and_then(|place| place.try_into().ok()),
             engine: self.engine.clone(),
             limits: self.limits,
-            pre: linker.instantiate_pre(&module)?,
+            pre,
             exports,
             memory: export(abi::MEMORY),
             alloc: export(abi::ALLOC),

@@ -19,10 +19,10 @@ mod streams;
 
 use std::sync::Arc;
 
-use wasmtime::{FuncType, Linker, Module, Result, Val, ValType};
+use wasmtime::{Engine, FuncType, Result, Val, ValType};
 
 use crate::abi::Ty;
-use crate::guest::{State, World};
+use crate::guest::{Linking, State, World};
 use random::Random;
 
 pub(crate) use files::{Directory, Files};
@@ -96,43 +96,32 @@ impl From<Ty> for ValType {
     }
 }
 
-pub(crate) fn link<W: World>(
-    linker: &mut Linker<State<W>>,
-    module: &Module,
-    with_files: bool,
-) -> Result<()> {
+pub(crate) fn link<W: World>(linking: &mut Linking<'_, State<W>>, with_files: bool) -> Result<()> {
     if with_files {
-        files::link(linker)?;
-        // In place of that crate's.
-        linker.allow_shadowing(true);
+        linking.define_others(files::link)?;
     } else {
-        link_without_files(linker, module)?;
+        link_without_files(linking)?;
     }
-    setup::link(linker)?;
-    sources::link(linker)?;
-    poll::link(linker)
+    setup::link(linking)?;
+    sources::link(linking)?;
+    poll::link(linking)
 }
 
-fn link_without_files<W: World>(linker: &mut Linker<State<W>>, module: &Module) -> Result<()> {
-    let imports = |name| {
-        module
-            .imports()
-            .any(|import| (import.module(), import.name()) == (MODULE, name))
-    };
+fn link_without_files<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> {
     for function in FUNCTIONS {
-        if let Some(errno) = function.refused_with
-            // Each is some work of a worker's start, and most modules want none.
-            && imports(function.name)
-        {
-            let types = |types: &[Ty]| types.iter().map(|&ty| ty.into()).collect::<Vec<ValType>>();
-            let ty = FuncType::new(linker.engine(), types(function.params), [ValType::I32]);
-            linker.func_new(MODULE, function.name, ty, move |_, _, results| {
-                results[0] = Val::I32(errno);
-                Ok(())
-            })?;
-        }
+        let Some(errno) = function.refused_with else {
+            continue;
+        };
+        let ty = |engine: &Engine| {
+            let params = function.params.iter().map(|&ty| ty.into());
+            FuncType::new(engine, params, [ValType::I32])
+        };
+        linking.func_new(MODULE, function.name, ty, move |results| {
+            results[0] = Val::I32(errno);
+            Ok(())
+        })?;
     }
-    stdio::link(linker)
+    stdio::link(linking)
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use wasmtime::{Caller, Error, Linker, Result};
+use wasmtime::{Caller, Error, Result};
 
 use super::errno::{BADF, FAULT, INVAL, SUCCESS};
 use super::pointer::{Fault, bytes_mut, field, put};
 use super::sources::now;
 use super::{MODULE, Setup};
-use crate::guest::{Halt, State, World, memory_and_state};
+use crate::guest::{Halt, Linking, State, World, memory_and_state};
 
 const SUBSCRIPTION_BYTES: u32 = 48;
 const EVENT_BYTES: u32 = 32;
@@ -45,8 +45,8 @@ impl Ready {
     }
 }
 
-pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
-    linker.func_wrap(MODULE, "poll_oneoff", poll_oneoff::<W>)?;
+pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> {
+    linking.func_wrap(MODULE, "poll_oneoff", poll_oneoff::<W>)?;
     Ok(())
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use stockade_wire::message::WasiSetup;
-use wasmtime::{Caller, Linker, Result};
+use wasmtime::{Caller, Result};
 
 use super::pointer::{Fault, bytes_mut, errno, put};
 use super::{Files, MODULE, Wasi};
-use crate::guest::{State, World, memory_and_state};
+use crate::guest::{Linking, State, World, memory_and_state};
 
 /// What every instance of a program finds.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Strings {
     }
 }
 
-pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
+pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> {
     fn with<W: World>(
         caller: &mut Caller<'_, State<W>>,
         f: impl FnOnce(&Wasi, &mut [u8]) -> Result<(), Fault>,
@@ -85,7 +85,7 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
         let (memory, state) = memory_and_state(caller);
         errno(f(&state.wasi, memory))
     }
-    linker.func_wrap(
+    linking.func_wrap(
         MODULE,
         "args_sizes_get",
         |mut caller: Caller<'_, State<W>>, count: u32, size: u32| {
@@ -94,7 +94,7 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             })
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         MODULE,
         "args_get",
         |mut caller: Caller<'_, State<W>>, pointers: u32, buffer: u32| {
@@ -103,7 +103,7 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             })
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         MODULE,
         "environ_sizes_get",
         |mut caller: Caller<'_, State<W>>, count: u32, size: u32| {
@@ -112,7 +112,7 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             })
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         MODULE,
         "environ_get",
         |mut caller: Caller<'_, State<W>>, pointers: u32, buffer: u32| {

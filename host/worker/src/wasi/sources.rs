@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use wasmtime::{Caller, Error, Linker, Result};
+use wasmtime::{Caller, Error, Result};
 
 use super::errno::{INVAL, SUCCESS};
 use super::pointer::{bytes_mut, errno, put};
 use super::{MODULE, Setup};
-use crate::guest::{Halt, State, World, memory_and_state};
+use crate::guest::{Halt, Linking, State, World, memory_and_state};
 
 /// Between two pieces of this length it is asked whether the call is to be stopped.
 const RANDOM_CHUNK: u32 = 64 << 10;
@@ -38,8 +38,8 @@ pub(super) fn now(setup: &Setup, clock: u32) -> Option<u64> {
     Some(now.as_nanos().try_into().unwrap_or(u64::MAX))
 }
 
-pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
-    linker.func_wrap(
+pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> {
+    linking.func_wrap(
         MODULE,
         "clock_time_get",
         |mut caller: Caller<'_, State<W>>, clock: u32, _precision: u64, at: u32| {
@@ -50,7 +50,7 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             }
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         MODULE,
         "clock_res_get",
         |mut caller: Caller<'_, State<W>>, clock: u32, at: u32| {
@@ -61,9 +61,9 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             }
         },
     )?;
-    linker.func_wrap(MODULE, "random_get", random_get::<W>)?;
-    linker.func_wrap(MODULE, "sched_yield", || SUCCESS)?;
-    linker.func_wrap(MODULE, "proc_exit", |code: i32| -> Result<()> {
+    linking.func_wrap(MODULE, "random_get", random_get::<W>)?;
+    linking.func_wrap(MODULE, "sched_yield", || SUCCESS)?;
+    linking.func_wrap(MODULE, "proc_exit", |code: i32| -> Result<()> {
         Err(Error::new(Halt::Exit(code)))
     })?;
     Ok(())

@@ -1,12 +1,12 @@
 //! The three descriptors that exist. Standard input is a command's, else at its end; output is kept or dropped, and accepted
 //! either way: a guest must not fail because nobody reads what it prints.
 
-use wasmtime::{Caller, Error, Linker, Result};
+use wasmtime::{Caller, Error, Result};
 
 use super::errno::{BADF, FAULT, INVAL, SPIPE, SUCCESS};
 use super::pointer::{Fault, bytes, bytes_mut, errno, field, put};
 use super::{MODULE, Wasi};
-use crate::guest::{Halt, State, World, memory_and_state};
+use crate::guest::{Halt, Linking, State, World, memory_and_state};
 
 /// The most pieces of one write; the rest is left to the guest's next one.
 const IOVECS_MAX: u32 = 1024;
@@ -22,9 +22,9 @@ fn known(fd: u32, then: i32) -> i32 {
     if fd <= STDERR { then } else { BADF }
 }
 
-pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
-    linker.func_wrap(MODULE, "fd_write", fd_write::<W>)?;
-    linker.func_wrap(
+pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> {
+    linking.func_wrap(MODULE, "fd_write", fd_write::<W>)?;
+    linking.func_wrap(
         MODULE,
         "fd_read",
         |mut caller: Caller<'_, State<W>>, fd: u32, iovecs: u32, count: u32, read: u32| {
@@ -35,15 +35,15 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             errno(read_stdin(memory, &mut state.wasi, iovecs, count, read))
         },
     )?;
-    linker.func_wrap(MODULE, "fd_close", |fd: u32| known(fd, SUCCESS))?;
-    linker.func_wrap(MODULE, "fd_seek", |fd: u32, _: i64, _: u32, _: u32| {
+    linking.func_wrap(MODULE, "fd_close", |fd: u32| known(fd, SUCCESS))?;
+    linking.func_wrap(MODULE, "fd_seek", |fd: u32, _: i64, _: u32, _: u32| {
         known(fd, SPIPE)
     })?;
-    linker.func_wrap(MODULE, "fd_tell", |fd: u32, _: u32| known(fd, SPIPE))?;
-    linker.func_wrap(MODULE, "fd_fdstat_set_flags", |fd: u32, _: u32| {
+    linking.func_wrap(MODULE, "fd_tell", |fd: u32, _: u32| known(fd, SPIPE))?;
+    linking.func_wrap(MODULE, "fd_fdstat_set_flags", |fd: u32, _: u32| {
         known(fd, SUCCESS)
     })?;
-    linker.func_wrap(
+    linking.func_wrap(
         MODULE,
         "fd_fdstat_get",
         |mut caller: Caller<'_, State<W>>, fd: u32, at: u32| {
@@ -59,7 +59,7 @@ pub(super) fn link<W: World>(linker: &mut Linker<State<W>>) -> Result<()> {
             errno(put(memory, at, stat))
         },
     )?;
-    linker.func_wrap(
+    linking.func_wrap(
         MODULE,
         "fd_filestat_get",
         |mut caller: Caller<'_, State<W>>, fd: u32, at: u32| {

@@ -1,0 +1,72 @@
+//! Gives a module what it imports, and nothing else.
+
+use wasmtime::{Engine, FuncType, InstancePre, IntoFunc, Linker, Module, Result, Val};
+
+/// A linker for one module, to which everything may be offered. What the module does not import costs nothing: to define
+/// all of it would be some twentieth of a worker's start.
+pub(crate) struct Linking<'m, T: 'static> {
+    linker: Linker<T>,
+    module: &'m Module,
+    imports: Vec<(&'m str, &'m str)>,
+}
+
+impl<'m, T: 'static> Linking<'m, T> {
+    pub(super) fn new(engine: &Engine, module: &'m Module) -> Self {
+        let imports = module.imports();
+        Self {
+            linker: Linker::new(engine),
+            module,
+            imports: imports
+                .map(|import| (import.module(), import.name()))
+                .collect(),
+        }
+    }
+
+    /// Offers a function.
+    pub(crate) fn func_wrap<Params, Results>(
+        &mut self,
+        module: &str,
+        name: &str,
+        func: impl IntoFunc<T, Params, Results>,
+    ) -> Result<()> {
+        if self.wants(module, name) {
+            self.linker.func_wrap(module, name, func)?;
+        }
+        Ok(())
+    }
+
+    /// Offers a function whose type is made when it is wanted.
+    pub(crate) fn func_new(
+        &mut self,
+        module: &str,
+        name: &str,
+        ty: impl FnOnce(&Engine) -> FuncType,
+        func: impl Fn(&mut [Val]) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        if self.wants(module, name) {
+            let ty = ty(self.linker.engine());
+            self.linker
+                .func_new(module, name, ty, move |_, _, results| func(results))?;
+        }
+        Ok(())
+    }
+
+    fn wants(&self, module: &str, name: &str) -> bool {
+        self.imports.contains(&(module, name))
+    }
+
+    /// Offers what another crate defines, in place of which something else may be offered afterwards.
+    pub(crate) fn define_others(
+        &mut self,
+        define: impl FnOnce(&mut Linker<T>) -> Result<()>,
+    ) -> Result<()> {
+        define(&mut self.linker)?;
+        self.linker.allow_shadowing(true);
+        Ok(())
+    }
+
+    /// The module with what it imports.
+    pub(super) fn finish(self) -> Result<InstancePre<T>> {
+        self.linker.instantiate_pre(self.module)
+    }
+}
