@@ -26,6 +26,9 @@ const SIZE: Size = Size::new(1, 4);
 /// Calls of a sample: so many for each of those that are under way at once.
 const BATCH: u64 = 32 * IN_FLIGHT as u64;
 
+/// The same where callers are to meet: with fewer calls for each, one is done with all of them before the next begins.
+const CROWD: u64 = 512 * IN_FLIGHT as u64;
+
 /// Under way at once where many are.
 const IN_FLIGHT: usize = 64;
 
@@ -86,18 +89,18 @@ fn small(rounds: usize, cores: usize, outcome: &mut Outcome) -> Result<()> {
         let (runtime, host) = (&single, host.clone());
         move |block: &mut Block<'_>| batches(block, BATCH, || runtime.block_on(one_by_one(&host)))
     };
-    let many = |host: &Host| {
+    let many = |host: &Host, calls| {
         let (runtime, host) = (&multi, host.clone());
         move |block: &mut Block<'_>| {
-            batches(block, BATCH, || {
-                runtime.block_on(all_at_once(&host, IN_FLIGHT, BATCH))
+            batches(block, calls, || {
+                runtime.block_on(all_at_once(&host, IN_FLIGHT, calls))
             })
         }
     };
     let mut calls_1 = Side::new(SIZE, one(&keep_1));
     let mut calls_1_fresh = Side::new(SIZE, one(&fresh_1));
-    let mut calls_cores = Side::new(SIZE, many(&keep));
-    let mut calls_cores_fresh = Side::new(SIZE, many(&fresh));
+    let mut calls_cores = Side::new(SIZE, many(&keep, CROWD));
+    let mut calls_cores_fresh = Side::new(SIZE, many(&fresh, BATCH));
     interleave(
         rounds,
         &mut [

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade::{Bytes, Host, State};
+use stockade::{Bytes, Host, Interrupt, State};
 use tokio::runtime::Runtime;
 
 use crate::baselines::in_process::InProcess;
@@ -95,25 +95,27 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     ];
     outcome.rows.extend(measured.into_iter().flatten());
     outcome.note("markdown: tests/PARITY.md; thumbnail: a JPEG of 1200 x 675 to 200 x 113; regex: a search with a back-reference in 700 lines; script: a report over 150 orders, its compilation included; archive: a file of 108 KB out of a zip");
-    outcome.note("each in a fresh instance, the default; _keep: in a shared one, as in_process is");
+    outcome.note("each in a fresh instance, the default; _keep: in a shared one, as in_process is; _epoch: the same, to what it takes where no code looks for epochs (Interrupt::KillOnly)");
     Ok(outcome)
 }
 
-/// One workload in its three places.
+/// One workload in its places, and once more with nothing in its code that looks for epochs.
 struct Measured {
     in_process: Samples,
     fresh: Samples,
     keep: Samples,
+    kill_only: Samples,
 }
 
 impl Measured {
-    fn named(&self, name: &str) -> [Row; 2] {
+    fn named(&self, name: &str) -> [Row; 3] {
         let row = |name: String, samples| {
             Row::time(name, samples).against("in_process", &self.in_process)
         };
         [
             row(name.to_owned(), &self.fresh),
             row(format!("{name}_keep"), &self.keep),
+            Row::time(format!("{name}_epoch"), &self.keep).against("kill_only", &self.kill_only),
         ]
     }
 }
@@ -130,8 +132,13 @@ where
     A: Serialize + Clone,
     R: DeserializeOwned,
 {
-    let host = |state| guests::host(guest, 1).state(state).build_blocking();
-    let (fresh, keep) = (host(State::Fresh)?, host(State::Keep)?);
+    let host = |state, interrupt| {
+        let builder = guests::host(guest, 1).state(state).interrupt(interrupt);
+        builder.build_blocking()
+    };
+    let fresh = host(State::Fresh, Interrupt::Epoch)?;
+    let keep = host(State::Keep, Interrupt::Epoch)?;
+    let kill_only = host(State::Keep, Interrupt::KillOnly)?;
     let mut here = InProcess::new(guest)?;
     let export = here.export(function)?;
 
@@ -145,11 +152,16 @@ where
     });
     let mut fresh = Side::new(size, calls(fresh));
     let mut keep = Side::new(size, calls(keep));
-    interleave(rounds, &mut [&mut in_process, &mut fresh, &mut keep])?;
+    let mut kill_only = Side::new(size, calls(kill_only));
+    interleave(
+        rounds,
+        &mut [&mut in_process, &mut fresh, &mut keep, &mut kill_only],
+    )?;
     Ok(Measured {
         in_process: in_process.finish(),
         fresh: fresh.finish(),
         keep: keep.finish(),
+        kill_only: kill_only.finish(),
     })
 }
 

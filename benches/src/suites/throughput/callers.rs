@@ -3,7 +3,7 @@
 use anyhow::Result;
 use stockade::{Host, State};
 
-use super::{all_at_once, batches, host, in_this_process, rate};
+use super::{BATCH, CROWD, all_at_once, batches, host, in_this_process, rate};
 use crate::baselines::in_process::InProcess;
 use crate::guests::{self, HELLO};
 use crate::measure::{Block, Side, Size, interleave};
@@ -18,10 +18,8 @@ const ROUNDS_QUICK: usize = 2;
 /// Samples of a turn.
 const SIZE: Size = Size::new(1, 2);
 
-/// Calls of a sample, the same number for every caller: some milliseconds' worth, so that starting the tasks is a
-/// small part.
-const BATCH: u64 = 1024;
-const BATCH_FRESH: u64 = 256;
+/// Calls of a sample where each has a new instance.
+const BATCH_FRESH: u64 = 2048;
 
 pub(super) fn measure(quick: bool, cores: usize, outcome: &mut Outcome) -> Result<()> {
     let runtime = guests::multi_thread()?;
@@ -41,7 +39,7 @@ pub(super) fn measure(quick: bool, cores: usize, outcome: &mut Outcome) -> Resul
             })
         })
     };
-    let mut kept = CALLERS.map(|callers| side(&keep, callers, BATCH));
+    let mut kept = CALLERS.map(|callers| side(&keep, callers, CROWD));
     let mut renewed = CALLERS.map(|callers| side(&fresh, callers, BATCH_FRESH));
     let ours = kept.iter_mut().chain(&mut renewed);
     let mut sides: Vec<_> = std::iter::once(&mut in_process).chain(ours).collect();
