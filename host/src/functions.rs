@@ -9,7 +9,7 @@ use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo};
 
 use crate::Error;
 use crate::signature;
-use crate::spin::Luck;
+use crate::spin::Lucks;
 
 /// The functions of a module.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Functions {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) info: FunctionInfo,
-    pub(crate) luck: Luck,
+    pub(crate) lucks: Lucks,
     fitting: [OnceLock<TypePair>; FITTING_KEPT],
 }
 
@@ -107,7 +107,7 @@ impl Functions {
                 .insert(function.name.as_str().into(), place);
             functions.entries.push(Entry {
                 info: bounded(function),
-                luck: Luck::default(),
+                lucks: Lucks::default(),
                 fitting: Default::default(),
             });
         }
@@ -120,7 +120,7 @@ impl Functions {
                     kind: FunctionKind::Command,
                     docs: String::new(),
                 },
-                luck: Luck::default(),
+                lucks: Lucks::default(),
                 fitting: Default::default(),
             });
         }

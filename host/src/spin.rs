@@ -19,6 +19,10 @@ use stockade_wire::sys::placement;
 /// The longest poll, and about a third of what a wake-up costs.
 pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
 
+/// The longest poll beside other calls of the same thread, which it holds up: about what a wake-up takes of that thread.
+/// Where a reply takes longer, the thread publishes more calls meanwhile, for other workers.
+pub(crate) const BESIDE_MAX: Duration = Duration::from_micros(5);
+
 /// The longest poll for the end of a call that is being stopped, and for the reply of a worker that makes a new instance
 /// first: about what two wake-ups cost.
 pub(crate) const STOP_MAX: Duration = Duration::from_micros(100);
@@ -61,13 +65,15 @@ thread_local! {
     };
 }
 
-/// Whether both sides of a call that this thread is about to publish, or starts a worker for, may poll: not every CPU has a
-/// call, and the polling delays no other call of this thread, or hardly, as the reply is expected at once. Without the
-/// latter a thread that has two calls under way would sleep for each of them, and for all that follow.
-pub(crate) fn may_poll(expected: bool) -> bool {
+/// Whether this thread has no call under way that a poll would hold up.
+pub(crate) fn is_alone() -> bool {
     let place = PLACE.with(|place| *place);
-    (expected || PUBLISHED[place].load(Ordering::Relaxed) == 0)
-        && BUSY.load(Ordering::Relaxed) < *CPUS
+    PUBLISHED[place].load(Ordering::Relaxed) == 0
+}
+
+/// Whether both sides of a call that is about to be published, or that a worker is started for, find a CPU to poll on.
+pub(crate) fn has_cpu() -> bool {
+    BUSY.load(Ordering::Relaxed) < *CPUS
 }
 
 /// The same for a call that this thread has published already and whose guest has just been answered.
@@ -95,7 +101,7 @@ pub(crate) fn linger(may_poll: bool) -> Linger {
 
 /// The same for a worker that somebody waits for.
 pub(crate) fn linger_first() -> Linger {
-    match may_poll(false) {
+    match is_alone() && has_cpu() {
         true => Linger::beside(LINGER_FIRST, None),
         false => Linger::NONE,
     }
@@ -149,6 +155,15 @@ impl Drop for Running {
 }
 
 /// How polling for one function has gone.
+#[derive(Debug, Default)]
+pub(crate) struct Lucks {
+    pub(crate) alone: Luck,
+    /// Beside other calls of the same thread. Without such polls it would sleep for each call while it has two under way,
+    /// and so always have two.
+    pub(crate) beside: Luck,
+}
+
+/// How polling for one function has gone, in one of two situations.
 ///
 /// After `m` failures in a row the next `2^m - 1` calls are not polled for.
 #[derive(Debug, Default)]

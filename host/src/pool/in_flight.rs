@@ -16,7 +16,7 @@ use crate::error::Exit;
 use crate::later::CallerSpan;
 use crate::limiter::Permit;
 use crate::output::Written;
-use crate::spin::{self, Luck};
+use crate::spin::{self, Lucks};
 
 /// A published call. Dropping it stops the call.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct InFlight {
 pub(super) enum Looks {
     None,
     Reply,
+    /// The same for less long, as other calls of this thread wait meanwhile.
+    Beside,
     /// The same after an answer to its guest, if polling for the function is worth it.
     Answered,
     /// For longer, as it is the worker's first call.
@@ -225,7 +227,7 @@ impl InFlight {
         function: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Taken> {
-        self.look_for_a_while(&pool.functions.entry(function).luck);
+        self.look_for_a_while(&pool.functions.entry(function).lucks);
         if self.kept.is_none()
             && let Some(short) = self.worker().take_short(self.id)
         {
@@ -303,13 +305,17 @@ impl InFlight {
     /// Polls for the reply, only in the poll that published the call or answered its guest: for longer it would
     /// hold up the other tasks of this thread.
     #[inline]
-    fn look_for_a_while(&mut self, luck: &Luck) {
+    fn look_for_a_while(&mut self, lucks: &Lucks) {
         let looks = std::mem::replace(&mut self.looks, Looks::None);
         let found = |longest| spin::poll(longest, || self.worker().peek(self.id, self.seen));
         match looks {
-            Looks::Answered if !luck.try_it() => {}
-            Looks::Reply | Looks::Answered => {
-                if found(spin::POLL_MAX) {
+            Looks::Answered if !lucks.alone.try_it() => {}
+            Looks::Reply | Looks::Answered | Looks::Beside => {
+                let (luck, longest) = match looks {
+                    Looks::Beside => (&lucks.beside, spin::BESIDE_MAX),
+                    _ => (&lucks.alone, spin::POLL_MAX),
+                };
+                if found(longest) {
                     self.quick = true;
                     luck.hit();
                 } else {
@@ -318,8 +324,8 @@ impl InFlight {
             }
             // It counts: where each worker has one call, there are no others.
             Looks::First => match found(spin::STOP_MAX) {
-                true => luck.hit(),
-                false => luck.miss(),
+                true => lucks.alone.hit(),
+                false => lucks.alone.miss(),
             },
             Looks::Renewal => _ = found(spin::STOP_MAX),
             Looks::None => {}

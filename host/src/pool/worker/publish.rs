@@ -40,9 +40,11 @@ impl Worker {
             record.listens = terms.listens;
             worker.slot.listen(terms.listens);
         }
-        let luck = &pool.functions.entry(function).luck;
+        let lucks = &pool.functions.entry(function).lucks;
+        let alone = spin::is_alone();
+        let luck = if alone { &lucks.alone } else { &lucks.beside };
         let expected = terms.calls == 1 && luck.try_it();
-        let may_poll = spin::may_poll(expected);
+        let may_poll = (alone || expected) && spin::has_cpu();
         let export = pool.functions.entry(function).info.export;
         let len = written.len();
         let slept = worker
@@ -84,12 +86,13 @@ impl Worker {
         if worker.life.is_heir_due(&calls) {
             pool.replace(&worker, EndReason::Calls);
         }
-        let is_first = *calls.start() == 1 && luck.is_unbroken();
+        let is_first = *calls.start() == 1 && lucks.alone.is_unbroken();
         // Of one that slept the wake-up alone takes longer than a poll may: that says nothing about the function.
         let looks = match may_poll && !slept && terms.calls == 1 {
-            true if renews => Looks::Renewal,
-            true if is_first => Looks::First,
-            true if expected => Looks::Reply,
+            true if renews && alone => Looks::Renewal,
+            true if is_first && alone => Looks::First,
+            true if expected && alone => Looks::Reply,
+            true if expected && !renews => Looks::Beside,
             _ => Looks::None,
         };
         Ok(InFlight::new(worker, id, published, looks, terms.calls > 1))

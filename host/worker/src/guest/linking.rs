@@ -2,8 +2,8 @@
 
 use wasmtime::{Engine, FuncType, InstancePre, IntoFunc, Linker, Module, Result, Val};
 
-/// A linker for one module, to which everything may be offered. What the module does not import costs nothing: to define
-/// all of it would be some twentieth of a worker's start.
+/// A linker for one module, to which everything may be offered. What the module does not import costs its worker's start
+/// nothing.
 pub(crate) struct Linking<'m, T: 'static> {
     linker: Linker<T>,
     module: &'m Module,
