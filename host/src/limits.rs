@@ -133,7 +133,8 @@ pub enum Interrupt {
     /// serves on. SIGKILL only if that takes longer than the interrupt grace.
     #[default]
     Epoch,
-    /// Kill the worker process. Guest code has no epoch checks, which makes it some 10 % faster.
+    /// Kill the worker process. Guest code has no epoch checks, with which real programs take 1.1 to 1.25 times as long,
+    /// and one that does nothing but call itself 1.4 times (`benches/RESULTS.md`, `workloads` and `cpu`).
     KillOnly,
 }
 
