@@ -127,7 +127,7 @@ impl Limiter {
             shared: Arc::clone(&self.0),
             ticket: Some(waiters.line(first).join()),
             first,
-            is_next: waiters.waiting() == 1,
+            is_only: waiters.waiting() == 1,
         };
         self.0.contended.store(true, Ordering::SeqCst);
         // Whatever came back meanwhile goes to the first in line, who may be this one.
@@ -194,7 +194,7 @@ pub(crate) struct WaitPermit {
     ticket: Option<Ticket<()>>,
     first: bool,
     /// Whether nobody else waited when it was taken.
-    is_next: bool,
+    is_only: bool,
 }
 
 impl WaitPermit {
@@ -206,9 +206,9 @@ impl WaitPermit {
         }
     }
 
-    /// Whether the next permit that comes back was this one's when it began to wait.
-    pub(crate) fn is_next(&self) -> bool {
-        self.is_next
+    /// Whether nobody else waited when it began to.
+    pub(crate) fn is_only(&self) -> bool {
+        self.is_only
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {

@@ -19,8 +19,9 @@ use stockade_wire::sys::placement;
 /// The longest poll, and about a third of what a wake-up costs.
 pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
 
-/// The longest poll beside other calls of the same thread, which it holds up: about what a wake-up takes of that thread.
-/// Where a reply takes longer, the thread publishes more calls meanwhile, for other workers.
+/// The same beside other calls of the same thread, which it holds up: about what a wake-up takes of that thread. Where a
+/// reply takes longer, the thread publishes more calls meanwhile, for other workers. The clock is read between rounds of
+/// looks, so that it may be twice as long.
 pub(crate) const BESIDE_MAX: Duration = Duration::from_micros(5);
 
 /// The longest poll for the end of a call that is being stopped, and for the reply of a worker that makes a new instance
@@ -71,18 +72,18 @@ pub(crate) fn is_alone() -> bool {
     PUBLISHED[place].load(Ordering::Relaxed) == 0
 }
 
-/// Whether both sides of a call that is about to be published, or that a worker is started for, find a CPU to poll on.
+/// Whether not every CPU has a call yet, so that both sides of one more may poll.
 pub(crate) fn has_cpu() -> bool {
     BUSY.load(Ordering::Relaxed) < *CPUS
 }
 
-/// The same for a call that this thread has published already and whose guest has just been answered.
+/// Both, for a call that this thread has published already and whose guest has just been answered.
 pub(crate) fn may_poll_again() -> bool {
     let place = PLACE.with(|place| *place);
     PUBLISHED[place].load(Ordering::Relaxed) <= 1 && BUSY.load(Ordering::Relaxed) <= *CPUS
 }
 
-/// The same for whoever waits for the end of a call that is being stopped, whichever thread published that.
+/// Both, for whoever waits for the end of a call that is being stopped, whichever thread published that.
 pub(crate) fn may_poll_for_stop(stopping: Option<&Running>) -> bool {
     let place = PLACE.with(|place| *place);
     let own = stopping.is_some_and(|running| running.place == place);
@@ -165,7 +166,8 @@ pub(crate) struct Lucks {
 
 /// How polling for one function has gone, in one of two situations.
 ///
-/// After `m` failures in a row the next `2^m - 1` calls are not polled for.
+/// After `m` failures in a row the next `2^m - 1` calls are not polled for on its account, whether they could have been
+/// or not: a worker that slept, say, is not polled for anyhow.
 #[derive(Debug, Default)]
 pub(crate) struct Luck {
     misses: AtomicU32,

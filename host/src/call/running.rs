@@ -171,7 +171,7 @@ where
                 match limiter.acquire() {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
                     Err(mut place) => {
-                        if place.is_next() {
+                        if place.is_only() {
                             self.hold.pool().await_stop();
                             if let Poll::Ready(permit) = place.poll(cx) {
                                 return Poll::Ready(self.find_worker(permit).map(|()| None));

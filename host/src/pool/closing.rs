@@ -128,23 +128,20 @@ impl Pool {
         watch: &mut Option<CloseWatch>,
         cx: &Context<'_>,
     ) -> bool {
-        let waker = cx.waker().clone();
+        // Before the lock is taken, and so dropped when it is released: a waker is the application's code.
+        let mut waker = cx.waker().clone();
         let mut watchers = self.watchers.lock();
-        // A waker is the application's code: dropped after the lock, which is released first.
-        let _replaced;
         if watchers.closed {
-            _replaced = Some(waker);
-        } else if let Some(watch) = watch {
-            _replaced = Some(std::mem::replace(&mut watchers.wakers[watch.key], waker));
+            return true;
+        }
+        if let Some(watch) = watch {
+            std::mem::swap(&mut watchers.wakers[watch.key], &mut waker);
         } else {
-            _replaced = None;
             let key = watchers.wakers.insert(waker);
             let pool = Arc::clone(self);
             *watch = Some(CloseWatch { pool, key });
         }
-        let closed = watchers.closed;
-        drop(watchers);
-        closed
+        false
     }
 }
 

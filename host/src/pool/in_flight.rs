@@ -41,10 +41,10 @@ pub(crate) struct InFlight {
 pub(super) enum Looks {
     None,
     Reply,
-    /// The same for less long, as other calls of this thread wait meanwhile.
-    Beside,
     /// The same after an answer to its guest, if polling for the function is worth it.
     Answered,
+    /// For less long, as other calls of this thread wait meanwhile.
+    Beside,
     /// For longer, as it is the worker's first call.
     First,
     /// For longer, as the worker makes a new instance first. That says nothing about the function.

@@ -117,13 +117,15 @@ fn can_watch() -> bool {
     found
 }
 
-/// With one CPU, or a quota of one, one side of a call always sleeps, and is to.
+/// With one CPU, or a quota of CPU time, one side of a call always sleeps, and is to.
 pub(super) fn can_be_awake() -> bool {
     let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
-    if cpus < 2 {
-        eprintln!("both sides of a call cannot be awake on one CPU");
+    let usable = sched_getaffinity(None).map_or(cpus, |set| set.count() as usize);
+    let can = cpus >= 2 && cpus >= usable;
+    if !can {
+        eprintln!("both sides of a call cannot be awake on one CPU, or under a quota");
     }
-    cpus >= 2
+    can
 }
 
 #[test]

@@ -18,9 +18,6 @@ const ROUNDS_QUICK: usize = 2;
 /// Samples of a turn.
 const SIZE: Size = Size::new(1, 2);
 
-/// Calls of a sample where each has a new instance.
-const BATCH_FRESH: u64 = 2048;
-
 pub(super) fn measure(quick: bool, cores: usize, outcome: &mut Outcome) -> Result<()> {
     let runtime = guests::multi_thread()?;
     let (keep, fresh) = (
@@ -40,7 +37,7 @@ pub(super) fn measure(quick: bool, cores: usize, outcome: &mut Outcome) -> Resul
         })
     };
     let mut kept = CALLERS.map(|callers| side(&keep, callers, CROWD));
-    let mut renewed = CALLERS.map(|callers| side(&fresh, callers, BATCH_FRESH));
+    let mut renewed = CALLERS.map(|callers| side(&fresh, callers, BATCH));
     let ours = kept.iter_mut().chain(&mut renewed);
     let mut sides: Vec<_> = std::iter::once(&mut in_process).chain(ours).collect();
     interleave(if quick { ROUNDS_QUICK } else { ROUNDS }, &mut sides)?;

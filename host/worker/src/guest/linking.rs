@@ -1,4 +1,4 @@
-//! Gives a module what it imports, and nothing else.
+//! Gives a module what it imports, and of our own functions nothing else.
 
 use wasmtime::{Engine, FuncType, InstancePre, IntoFunc, Linker, Module, Result, Val};
 
@@ -55,7 +55,7 @@ impl<'m, T: 'static> Linking<'m, T> {
         self.imports.contains(&(module, name))
     }
 
-    /// Offers what another crate defines, in place of which something else may be offered afterwards.
+    /// Defines all that another crate has. What is offered afterwards takes its place, also among itself.
     pub(crate) fn define_others(
         &mut self,
         define: impl FnOnce(&mut Linker<T>) -> Result<()>,
