@@ -89,11 +89,13 @@ impl Worker {
         let is_first = *calls.start() == 1 && lucks.alone.is_unbroken();
         // Of one that slept the wake-up alone takes longer than a poll may, and beside other calls a first call or a new
         // instance: that says nothing about the function.
-        let looks = match may_poll && !slept && terms.calls == 1 {
-            true if renews && alone => Looks::Renewal,
-            true if is_first && alone => Looks::First,
-            true if expected && alone => Looks::Reply,
-            true if expected && !renews && *calls.start() > 1 => Looks::Beside,
+        let polls = may_poll && !slept && terms.calls == 1;
+        let looks = match alone {
+            _ if !polls => Looks::None,
+            true if renews => Looks::Renewal,
+            true if is_first => Looks::First,
+            true if expected => Looks::Reply,
+            false if !renews && *calls.start() > 1 => Looks::Beside,
             _ => Looks::None,
         };
         Ok(InFlight::new(worker, id, published, looks, terms.calls > 1))
