@@ -229,6 +229,7 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
         geometry,
         stop: match config.interrupt {
             Interrupt::Epoch => StopBy::Epoch,
+            Interrupt::Signal => StopBy::Signal,
             Interrupt::KillOnly => StopBy::Kill,
         },
         state: match config.state {

@@ -28,6 +28,13 @@ pub use random::Random;
 pub use scratch::Scratch;
 pub use wait::{BOUND, eventually, eventually_async, wait_for};
 
+/// Every way to stop a call.
+pub const INTERRUPTS: [stockade::Interrupt; 3] = [
+    stockade::Interrupt::Epoch,
+    stockade::Interrupt::Signal,
+    stockade::Interrupt::KillOnly,
+];
+
 /// The guides and the README: what they show compiles.
 #[cfg(doctest)]
 mod guides {

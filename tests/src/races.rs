@@ -83,7 +83,7 @@ pub fn run(races: u64, seed: u64, interrupt: Interrupt, worker_type: Option<Work
             all.broken.extend(one.broken);
         }
         let started = host.stats().worker_counts.started;
-        if interrupt == Interrupt::Epoch && started != AT_ONCE as u64 {
+        if interrupt != Interrupt::KillOnly && started != AT_ONCE as u64 {
             let counts = host.stats().worker_counts;
             all.broken
                 .push(format!("{AT_ONCE} workers were enough: {counts:?}"));

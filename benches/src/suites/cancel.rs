@@ -22,9 +22,13 @@ const RUN: Duration = Duration::from_micros(500);
 
 pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let runtime = guests::current_thread()?;
-    // A worker that is slow on a busy machine must not be killed where the epoch is measured.
+    // A worker that is slow on a busy machine must not be killed where its own stop is measured.
     let patient = Duration::from_secs(5);
     let epoch = guests::host(PROBE, 1)
+        .interrupt_grace(patient)
+        .build_blocking()?;
+    let signal = guests::host(PROBE, 1)
+        .interrupt(Interrupt::Signal)
         .interrupt_grace(patient)
         .build_blocking()?;
     let kill = guests::host(PROBE, 1)
@@ -32,6 +36,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         .worker_type(WorkerType::ForkServer)
         .build_blocking()?;
     stop_and_call(&runtime, &epoch)?;
+    stop_and_call(&runtime, &signal)?;
     stop_and_call(&runtime, &kill)?;
     let cpus = TwoCpus::pick()?;
     let mut socket = SocketPingPong::start(cpus)?;
@@ -39,6 +44,9 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
 
     let mut epoch_to_next = Side::new(Size::new(1, 10), |block| {
         stops(&runtime, &epoch, true, block)
+    });
+    let mut signal_to_next = Side::new(Size::new(1, 10), |block| {
+        stops(&runtime, &signal, true, block)
     });
     let mut kill_to_next = Side::new(Size::new(0, 4), |block| {
         stops(&runtime, &kill, false, block)
@@ -49,6 +57,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         if quick { 25 } else { 100 },
         &mut [
             &mut epoch_to_next,
+            &mut signal_to_next,
             &mut socket_pingpong,
             &mut kill_to_next,
             &mut bare_fork,
@@ -60,13 +69,15 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         rows: vec![
             Row::time("epoch_to_next_call", &epoch_to_next.finish())
                 .against("socket_pingpong", &socket_pingpong),
+            Row::time("signal_to_next_call", &signal_to_next.finish())
+                .against("socket_pingpong", &socket_pingpong),
             Row::time("kill_to_next_call", &kill_to_next.finish()).against("bare_fork", &bare_fork),
         ],
         ..Outcome::default()
     };
     outcome.note("from dropping the future of a call that spins to the result of the next call, in a pool of one worker");
     outcome.note(
-        "epoch: in the same process, which is checked; kill: Interrupt::KillOnly, in the spare of a fork server",
+        "epoch, signal: in the same process, which is checked; kill: Interrupt::KillOnly, in the spare of a fork server",
     );
     outcome.note(format!(
         "socket_pingpong has its ends pinned to CPU {} and CPU {}; bare_fork is forked by a small process",

@@ -30,8 +30,10 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     };
     let kill = host(HELLO, Interrupt::KillOnly)?;
     let epoch = host(HELLO, Interrupt::Epoch)?;
+    let signal = host(HELLO, Interrupt::Signal)?;
     let kill_loop = host(PROBE, Interrupt::KillOnly)?;
     let epoch_loop = host(PROBE, Interrupt::Epoch)?;
+    let signal_loop = host(PROBE, Interrupt::Signal)?;
     let mut raw = RawWasmtime::new(HELLO, "fib")?;
     let mut raw_loop = RawWasmtime::new(PROBE, "spin_for")?;
     let fib_request = request((FIB,))?;
@@ -42,17 +44,21 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let mut raw_loop = Side::new(size, |block| block.time(|| raw_loop.call(&loop_request)));
     let mut kill_only = Side::new(size, |block| fib(&runtime, &kill, block));
     let mut epochs = Side::new(size, |block| fib(&runtime, &epoch, block));
+    let mut signals = Side::new(size, |block| fib(&runtime, &signal, block));
     let mut kill_only_loop = Side::new(size, |block| turns(&runtime, &kill_loop, block));
     let mut epochs_loop = Side::new(size, |block| turns(&runtime, &epoch_loop, block));
+    let mut signals_loop = Side::new(size, |block| turns(&runtime, &signal_loop, block));
     interleave(
         if quick { 20 } else { 100 },
         &mut [
             &mut raw,
             &mut kill_only,
             &mut epochs,
+            &mut signals,
             &mut raw_loop,
             &mut kill_only_loop,
             &mut epochs_loop,
+            &mut signals_loop,
         ],
     )?;
 
@@ -61,9 +67,11 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         rows: vec![
             Row::time("kill_only", &kill_only.finish()).against("raw_wasmtime", &raw),
             Row::time("epoch", &epochs.finish()).against("raw_wasmtime", &raw),
+            Row::time("signal", &signals.finish()).against("raw_wasmtime", &raw),
             Row::time("kill_only_loop", &kill_only_loop.finish())
                 .against("raw_wasmtime", &raw_loop),
             Row::time("epoch_loop", &epochs_loop.finish()).against("raw_wasmtime", &raw_loop),
+            Row::time("signal_loop", &signals_loop.finish()).against("raw_wasmtime", &raw_loop),
         ],
         ..Outcome::default()
     };

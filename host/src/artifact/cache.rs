@@ -35,7 +35,8 @@ impl Key {
         hasher.update(module.as_bytes());
         hasher.update(&program);
         hasher.update(match stop {
-            StopBy::Epoch => b"epoch",
+            StopBy::Epoch => &b"epoch"[..],
+            StopBy::Signal => b"signal",
             StopBy::Kill => b"kill_",
         });
         Self(*hasher.finalize().as_bytes())

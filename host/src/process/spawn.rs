@@ -191,7 +191,7 @@ impl Process {
         matches!(sent, Ok(()) | Err(rustix::io::Errno::SRCH))
     }
 
-    /// Runs the handler that moves the epoch.
+    /// Runs the handler that stops a call.
     pub(crate) fn interrupt(&self) {
         if !self.is_ours() {
             return;

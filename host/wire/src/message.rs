@@ -95,6 +95,8 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
 pub enum StopBy {
     /// The code checks an epoch at every loop and function entry.
     Epoch,
+    /// A signal moves the guest, wherever its code is, to a trap that the compiler has added to it.
+    Signal,
     /// The process is killed.
     Kill,
 }

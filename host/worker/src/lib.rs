@@ -56,6 +56,8 @@ mod signals;
 #[cfg(target_os = "linux")]
 mod site;
 #[cfg(target_os = "linux")]
+mod stop_point;
+#[cfg(target_os = "linux")]
 mod text;
 #[cfg(target_os = "linux")]
 mod wasi;

@@ -92,7 +92,7 @@ fn run(assignment: Assignment) -> Result<(), String> {
     .map_err(|breach| breach.to_string())?;
     let runtime = Runtime::new(StopBy::Epoch, LIMITS)
         .map_err(|error| format!("cannot set Wasmtime up: {error:#}"))?;
-    signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
+    signals::stop_with(StopBy::Epoch, runtime.engine()).map_err(|error| error.to_string())?;
     let sealing = begun.with_engine().map_err(|breach| breach.to_string())?;
     tried(
         Trial::NotDumpable,

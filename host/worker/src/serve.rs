@@ -138,7 +138,7 @@ pub(crate) fn runtime(told: &WorkerSetup) -> Result<Runtime, Refusal> {
     seal::reserve_stack(told.stack_bytes).map_err(setup)?;
     let runtime = Runtime::new(told.stop, limits(told))
         .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;
-    signals::stop_with(runtime.engine()).map_err(setup)?;
+    signals::stop_with(told.stop, runtime.engine()).map_err(setup)?;
     Ok(runtime)
 }
 
@@ -234,6 +234,9 @@ impl Worker {
         told: &WorkerSetup,
     ) -> Result<Self, Refusal> {
         signals::tell_forbidden_calls(&site.slot);
+        if let Some(point) = program.stop_point() {
+            signals::stop_at(point, site);
+        }
         let guest = first_guest(program, site)?;
         Ok(Self {
             program,

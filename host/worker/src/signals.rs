@@ -1,8 +1,10 @@
-//! Which signals reach a process of ours, and the one that stops a call.
+//! Which signals reach a process of ours.
 #![expect(
     unsafe_code,
     reason = "signal dispositions and handlers have no safe interface; what a handler is told is a raw pointer"
 )]
+
+mod stop;
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -11,32 +13,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use stockade_wire::slot::WorkerSlot;
-use wasmtime::Engine;
 
-/// The engine whose epoch the handler bumps.
-static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(ptr::null_mut());
-
-/// Runs at any instruction of this thread: it may load and store atomics, and nothing else.
-extern "C" fn bump_epoch(_signal: c_int) {
-    let engine = ENGINE.load(Ordering::Acquire);
-    if !engine.is_null() {
-        // SAFETY: only `stop_with` stores a pointer, from a box that is never freed. `increment_epoch` is
-        // documented as signal-safe: it is one atomic addition.
-        unsafe { (*engine).increment_epoch() };
-    }
-}
-
-/// From now on SIGUSR1 makes the guest look whether it is to be stopped.
-pub(crate) fn stop_with(engine: &Engine) -> io::Result<()> {
-    ENGINE.store(Box::into_raw(Box::new(engine.clone())), Ordering::Release);
-    // No SA_RESTART: a wait must return, so that whoever waits looks again. On the alternate stack, because
-    // wasm runs close to the end of the other.
-    set(
-        libc::SIGUSR1,
-        bump_epoch as extern "C" fn(c_int) as usize,
-        libc::SA_ONSTACK,
-    )
-}
+pub(crate) use self::stop::{stop_at, stop_with};
 
 /// Ignores what is sent to whole groups of processes (a terminal's keys, a service manager's request to
 /// end), and SIGPIPE, which a runtime that never started has not ignored. The host says when we end.

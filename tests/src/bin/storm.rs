@@ -90,6 +90,7 @@ fn main() -> ExitCode {
     if options.races > 0 {
         for (interrupt, count) in [
             (Interrupt::Epoch, options.races),
+            (Interrupt::Signal, options.races),
             (Interrupt::KillOnly, options.races / 100),
         ] {
             let begun = Instant::now();

@@ -270,6 +270,7 @@ async fn start_code_that_traps_is_an_error_of_the_module() {
 async fn start_code_that_never_ends_is_stopped() {
     for (interrupt, timeout) in [
         (Interrupt::Epoch, Duration::from_secs(1)),
+        (Interrupt::Signal, Duration::from_millis(300)),
         (Interrupt::KillOnly, Duration::from_millis(300)),
     ] {
         for module in starting("(loop $l (br $l))") {

@@ -16,7 +16,7 @@ use rustix::fs::inotify;
 use stockade::blocking::Host;
 use stockade::{Error, HostBuilder, Interrupt, Limits, State, Wasi};
 use stockade_tests::census::peak_resident_bytes;
-use stockade_tests::{Scratch, alone, guest, host_of, traces};
+use stockade_tests::{INTERRUPTS, Scratch, alone, guest, host_of, traces};
 
 fn in_cache(dir: &Path) -> HostBuilder {
     host_of(guest::hello()).workers(1).cache_dir(dir)
@@ -146,14 +146,17 @@ fn each_module_and_each_way_to_stop_has_an_artifact_of_its_own() {
     serves(in_cache(&dir).interrupt(Interrupt::Epoch));
     is_not_cached(in_cache(&dir).interrupt(Interrupt::KillOnly));
     serves(in_cache(&dir).interrupt(Interrupt::KillOnly));
-    assert_eq!(with_extension(&dir, "artifact").len(), 2);
+    is_not_cached(in_cache(&dir).interrupt(Interrupt::Signal));
+    serves(in_cache(&dir).interrupt(Interrupt::Signal));
+    assert_eq!(with_extension(&dir, "artifact").len(), 3);
     let probe = || host_of(guest::probe()).cache_dir(&dir);
     assert!(without_compiling(probe()).is_err());
     probe().build_blocking().unwrap();
     assert!(without_compiling(probe()).is_ok());
-    assert_eq!(with_extension(&dir, "artifact").len(), 3);
-    is_cached(in_cache(&dir).interrupt(Interrupt::Epoch));
-    is_cached(in_cache(&dir).interrupt(Interrupt::KillOnly));
+    assert_eq!(with_extension(&dir, "artifact").len(), 4);
+    for interrupt in INTERRUPTS {
+        is_cached(in_cache(&dir).interrupt(interrupt));
+    }
     holds_only_what_is_documented(&dir);
 }
 

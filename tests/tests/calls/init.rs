@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use stockade::{Cause, Clock, Error, Host, Init, Interrupt, Limits, Module, State, Wasi};
-use stockade_tests::{Scratch, guest, host_of};
+use stockade::{Cause, Clock, Error, Host, Init, Limits, Module, State, Wasi};
+use stockade_tests::{INTERRUPTS, Scratch, guest, host_of};
 
 /// A module whose `stockade_init` is `init`, and whose function `seen` returns its global `$state`.
 fn module(init: &str) -> Module {
@@ -61,7 +61,7 @@ async fn init_error(init: &str, change: impl FnOnce(&mut Limits)) -> String {
 #[tokio::test]
 async fn what_is_prepared_once_is_there_in_every_instance() {
     for state in [State::Fresh, State::Keep] {
-        for interrupt in [Interrupt::Epoch, Interrupt::KillOnly] {
+        for interrupt in INTERRUPTS {
             let host = host_of(guest::prepared())
                 .workers(2)
                 .state(state)
@@ -153,7 +153,7 @@ async fn one_that_fails_is_an_error_with_the_guests_message() {
 
 #[tokio::test]
 async fn one_that_does_not_end_is_stopped() {
-    for interrupt in [Interrupt::Epoch, Interrupt::KillOnly] {
+    for interrupt in INTERRUPTS {
         let begun = Instant::now();
         let built = host_of(module("(loop (br 0))"))
             .interrupt(interrupt)

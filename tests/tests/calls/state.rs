@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use probe::state;
-use stockade::{Cause, Error, Interrupt, State, WorkerType};
-use stockade_tests::{guest, host_of};
+use stockade::{Cause, Error, State, WorkerType};
+use stockade_tests::{INTERRUPTS, guest, host_of};
 
 #[tokio::test]
 async fn a_fresh_call_sees_nothing_of_those_before_it() {
@@ -71,7 +71,7 @@ async fn a_kept_instance_that_failed_is_replaced_in_the_same_process() {
 
 #[tokio::test]
 async fn every_choice_of_how_workers_run_serves_calls() {
-    for interrupt in [Interrupt::Epoch, Interrupt::KillOnly] {
+    for interrupt in INTERRUPTS {
         for keep in [State::Fresh, State::Keep] {
             let host = host_of(guest::probe())
                 .workers(1)

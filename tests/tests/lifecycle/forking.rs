@@ -14,7 +14,9 @@ use stockade::{
 use stockade_tests::census::{children_of, is_alive};
 use stockade_tests::orphans::{self, End};
 use stockade_tests::storm::{self, Plan};
-use stockade_tests::{BOUND, Scratch, alone, census, eventually, eventually_async, guest, host_of};
+use stockade_tests::{
+    BOUND, INTERRUPTS, Scratch, alone, census, eventually, eventually_async, guest, host_of,
+};
 
 use crate::by_hand::ByHand;
 use crate::hosts::{broken, comes_to_rest, hostile, only_pid, outcome, probe, running};
@@ -646,8 +648,8 @@ async fn state_that_is_kept_is_one_workers_own() {
 }
 
 #[tokio::test]
-async fn a_call_is_stopped_by_an_epoch_and_by_a_kill() {
-    for interrupt in [Interrupt::Epoch, Interrupt::KillOnly] {
+async fn a_call_is_stopped_by_an_epoch_by_a_signal_and_by_a_kill() {
+    for interrupt in INTERRUPTS {
         let (builder, limiter) = forks();
         let host = builder
             .workers(1)
@@ -664,7 +666,7 @@ async fn a_call_is_stopped_by_an_epoch_and_by_a_kill() {
                 .unwrap_err();
             assert!(error.is_timeout(), "{error}");
             echoes(&host).await;
-            assert_eq!(only_pid(&host) == pid, interrupt == Interrupt::Epoch);
+            assert_eq!(only_pid(&host) == pid, interrupt != Interrupt::KillOnly);
         }
         comes_to_rest(&host, &limiter);
         adds_up(&host);

@@ -5,6 +5,7 @@
     reason = "helpers of tests, too: what fails in one fails the test that called it"
 )]
 
+mod by_signal;
 mod closing;
 mod dropping;
 mod exhaustion;

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use stockade::{Error, Host, HostBuilder, Interrupt, Limiter, Retire, State};
+use stockade::{Error, Host, HostBuilder, Limiter, Retire, State};
 use stockade_tests::census::is_alive;
-use stockade_tests::{BOUND, eventually_async, guest, host_of};
+use stockade_tests::{BOUND, INTERRUPTS, eventually_async, guest, host_of};
 
 use crate::hosts::{hostile, innocent, only_pid, outcome};
 
@@ -104,7 +104,7 @@ async fn a_guest_that_fails_when_it_is_asked_costs_no_call_and_is_replaced() {
 /// More of them than the tries that a call has.
 #[tokio::test]
 async fn guests_that_never_answer_cost_no_call() {
-    for interrupt in [Interrupt::Epoch, Interrupt::KillOnly] {
+    for interrupt in INTERRUPTS {
         for mood in [NEVER_ANSWER, SLEEP] {
             let (builder, limiter) = moody();
             let host = builder

@@ -87,7 +87,7 @@ impl Worker {
     ) -> Self {
         let recipe = pool.recipe();
         let style = match recipe.setup.stop {
-            StopBy::Epoch => StopStyle::Interrupt,
+            StopBy::Epoch | StopBy::Signal => StopStyle::Interrupt,
             StopBy::Kill => StopStyle::Kill,
         };
         let now = Instant::now();

@@ -43,5 +43,7 @@ mod tests {
         let of = |stop| of(&Engine::new(&for_compiler(stop)).unwrap(), stop);
         assert_eq!(of(StopBy::Epoch), of(StopBy::Epoch));
         assert_ne!(of(StopBy::Epoch), of(StopBy::Kill));
+        // Their engines are alike.
+        assert_ne!(of(StopBy::Signal), of(StopBy::Kill));
     }
 }

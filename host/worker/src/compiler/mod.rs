@@ -10,6 +10,7 @@ mod metadata;
 mod offer;
 mod snapshot;
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,8 +21,8 @@ use wasmtime::Engine;
 
 use crate::compiled::Compiled;
 use crate::config::for_compiler;
-use crate::process;
 use crate::seal::{Landlock, Sealing};
+use crate::{process, stop_point};
 
 /// Why there is no artifact, and what to do.
 pub type Refusal = (CompileRefusal, String);
@@ -33,7 +34,7 @@ pub type Refusal = (CompileRefusal, String);
 /// When the bytes are no module that a worker could run, or compiling fails.
 pub fn compile(bytes: &[u8], stop: StopBy) -> Result<Compiled, Refusal> {
     let why = "it was compiled by itself".to_owned();
-    match compile_with(&engine(stop)?, bytes, State::PerInstance(why))? {
+    match compile_with(&engine(stop)?, bytes, stop, State::PerInstance(why))? {
         Made::Whole(compiled) => Ok(compiled),
         Made::InitDue(_) => unreachable!("only what is due is asked for"),
     }
@@ -57,7 +58,12 @@ fn engine(stop: StopBy) -> Result<Engine, Refusal> {
         .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))
 }
 
-fn compile_with(engine: &Engine, bytes: &[u8], state: State) -> Result<Made, Refusal> {
+fn compile_with(
+    engine: &Engine,
+    bytes: &[u8],
+    stop: StopBy,
+    state: State,
+) -> Result<Made, Refusal> {
     let invalid = |message| (CompileRefusal::Invalid, message);
     let mut wasm = input::wasm(bytes).map_err(invalid)?;
     let mut info = inspect::inspect(&wasm).map_err(invalid)?;
@@ -66,7 +72,9 @@ fn compile_with(engine: &Engine, bytes: &[u8], state: State) -> Result<Made, Ref
         match state {
             State::PerInstance(why) => info.init = per_instance(why),
             State::Unknown => match snapshot::instrument(&wasm) {
-                Ok(instrumented) => return Ok(Made::InitDue(translate(engine, &instrumented)?)),
+                Ok(instrumented) => {
+                    return Ok(Made::InitDue(translate(engine, &instrumented, stop)?));
+                }
                 Err(why) => info.init = per_instance(why),
             },
             State::Dump(dump) => {
@@ -80,13 +88,23 @@ fn compile_with(engine: &Engine, bytes: &[u8], state: State) -> Result<Made, Ref
             }
         }
     }
-    Ok(Made::Whole(Compiled::new(translate(engine, &wasm)?, info)))
+    Ok(Made::Whole(Compiled::new(
+        translate(engine, &wasm, stop)?,
+        info,
+    )))
 }
 
-fn translate(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn translate(engine: &Engine, wasm: &[u8], stop: StopBy) -> Result<Vec<u8>, Refusal> {
+    let failed = |message| (CompileRefusal::Failed, message);
+    let wasm = match stop {
+        StopBy::Epoch | StopBy::Kill => Cow::Borrowed(wasm),
+        StopBy::Signal => stop_point::add(wasm)
+            .map_err(|error| failed(error.to_string()))?
+            .into(),
+    };
     engine
-        .precompile_module(wasm)
-        .map_err(|error| (CompileRefusal::Failed, format!("{error:#}")))
+        .precompile_module(&wasm)
+        .map_err(|error| failed(format!("{error:#}")))
 }
 
 /// Runs the role. Never returns.
@@ -136,7 +154,7 @@ fn run(assignment: Assignment) -> Result<CompilerMessage, Refusal> {
         sealing.finish().map_err(setup)?;
     }
     let failed = |error| setup(format!("cannot write the artifact: {error}"));
-    let compiled = match compile_with(&engine, &bytes, state)? {
+    let compiled = match compile_with(&engine, &bytes, told.stop, state)? {
         Made::Whole(compiled) => compiled,
         Made::InitDue(code) => {
             write(artifact, &code, 0).map_err(failed)?;

@@ -7,7 +7,7 @@ use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 use super::limiter::Denied;
 use super::state::State;
-use super::world::Stopped;
+use super::world::{Stopped, World};
 use crate::text::printable;
 
 /// The longest name in a backtrace. Mangled generics grow without bound; nobody reads past this.
@@ -71,7 +71,7 @@ impl From<Stopped> for Halt {
 
 /// What an error that came out of wasm means, given what the instance did before it.
 #[cold]
-pub(crate) fn explain<W>(error: &wasmtime::Error, state: &mut State<W>) -> Ended {
+pub(crate) fn explain<W: World>(error: &wasmtime::Error, state: &mut State<W>) -> Ended {
     let kind = match error.downcast_ref::<Halt>() {
         Some(Halt::Stopped) => return Ended::Interrupted,
         Some(Halt::Exit(code)) => FailureKind::Exit(*code),
@@ -79,6 +79,10 @@ pub(crate) fn explain<W>(error: &wasmtime::Error, state: &mut State<W>) -> Ended
         Some(Halt::NoRoom(bytes)) => FailureKind::NoRoomForArguments { bytes: *bytes },
         None => match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => return Ended::Interrupted,
+            // A signal has moved it there. If it went there by itself, it makes no difference any more.
+            Some(Trap::UnreachableCodeReached) if state.world.stop_requested() => {
+                return Ended::Interrupted;
+            }
             Some(trap) => trapped(*trap, state),
             None => match state.limiter.denied() {
                 Some(denied) => refused(denied),
@@ -86,7 +90,9 @@ pub(crate) fn explain<W>(error: &wasmtime::Error, state: &mut State<W>) -> Ended
             },
         },
     };
-    let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames);
+    let backtrace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(|found| frames(found, state.moved_by));
     Ended::Failed(Failure { kind, backtrace })
 }
 
@@ -123,19 +129,19 @@ fn refused(denied: Denied) -> FailureKind {
     }
 }
 
-/// One frame per line, innermost first.
-fn frames(backtrace: &WasmBacktrace) -> String {
+/// One frame per line, innermost first, of code that the compiler moved by so many bytes.
+fn frames(backtrace: &WasmBacktrace, moved_by: usize) -> String {
     let mut text = String::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
-        describe(number, frame, &mut text);
+        describe(number, frame, moved_by, &mut text);
     }
     text.truncate(text.trim_end().len());
     text
 }
 
-fn describe(number: usize, frame: &FrameInfo, text: &mut String) {
+fn describe(number: usize, frame: &FrameInfo, moved_by: usize, text: &mut String) {
     let offset = frame.module_offset().map_or_else(String::new, |offset| {
-        format!(" (module offset {offset:#x})")
+        format!(" (module offset {:#x})", offset.saturating_sub(moved_by))
     });
     let own_name = frame
         .func_name()

@@ -354,7 +354,7 @@ impl<W: World> Guest<W> {
 }
 
 #[inline]
-pub(super) fn run<W, P: WasmParams, R: WasmResults>(
+pub(super) fn run<W: World, P: WasmParams, R: WasmResults>(
     store: &mut Store<State<W>>,
     function: &TypedFunc<P, R>,
     params: P,

@@ -24,6 +24,7 @@ use super::state::State;
 use super::world::World;
 use crate::compiled::Compiled;
 use crate::config::{InstanceLimits, for_compiler, for_worker};
+use crate::stop_point::{self, StopPoint};
 use crate::wasi::Files;
 use crate::{abi, wasi};
 
@@ -139,6 +140,10 @@ impl Runtime {
         files: Option<Files>,
     ) -> wasmtime::Result<Program<W>> {
         module.initialize_copy_on_write_image()?;
+        let stop_point = match self.stop {
+            StopBy::Signal => StopPoint::of(&module)?,
+            StopBy::Epoch | StopBy::Kill => None,
+        };
         let mut linking = Linking::new(&self.engine, &module);
         super::imports::link(&mut linking)?;
         wasi::link(&mut linking, files.is_some())?;
@@ -153,6 +158,7 @@ impl Runtime {
             .position(|callable| matches!(callable, Callable::Command(_)));
         Ok(Program {
             command: command.and_then(|place| place.try_into().ok()),
+            stop_point,
             engine: self.engine.clone(),
             limits: self.limits,
             pre,
@@ -178,6 +184,8 @@ pub struct Program<W: World> {
     exports: Box<[Callable]>,
     /// Which of them is a whole program.
     command: Option<u32>,
+    /// Where a signal moves a guest that is to be stopped.
+    stop_point: Option<StopPoint>,
     pub(super) memory: Option<ModuleExport>,
     pub(super) alloc: Option<ModuleExport>,
     pub(super) free: Option<ModuleExport>,
@@ -272,9 +280,10 @@ impl<W: World> Program<W> {
     /// As [`Self::instantiate`], with no more than its start function.
     pub(crate) fn instantiate_only(&self, world: W) -> Result<Guest<W>, Ended> {
         let limiter = Limiter::new(self.limits.memory_bytes, self.limits.table_elements);
-        let state = State::new(world, limiter, Arc::clone(&self.setup));
+        let mut state = State::new(world, limiter, Arc::clone(&self.setup));
+        state.moved_by = self.stop_point.as_ref().map_or(0, |_| stop_point::MOVED_BY);
         let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| &mut state.limiter);
+        store.limiter(|state| state);
         if self.setup.has_files() {
             // How many bytes one file call may move. What is written is taken from where it lies, and that may
             // be all of a guest's memory.
@@ -300,6 +309,11 @@ impl<W: World> Program<W> {
     /// Whether guests of it are asked if their worker is to be replaced.
     pub(crate) fn has_retire(&self) -> bool {
         self.retire.is_some()
+    }
+
+    /// Where a signal moves a guest that is to be stopped, if that is how it is stopped and it has code.
+    pub(crate) fn stop_point(&self) -> Option<&StopPoint> {
+        self.stop_point.as_ref()
     }
 
     /// Whether an export is a whole program, which wants an instance of its own.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use stockade_wire::message::FailureKind;
-use wasmtime::{Caller, Extern, Memory};
+use wasmtime::{Caller, Error, Extern, Memory, ResourceLimiter, Result};
 
+use super::failure::Halt;
 use super::limiter::Limiter;
 use super::world::World;
 use crate::text::{printable, printable_lines};
@@ -22,6 +23,8 @@ pub(crate) struct State<W> {
     pub(crate) panic: Option<Panic>,
     /// The memory, once the instance is made; a start function runs before that.
     pub(crate) memory: Option<Memory>,
+    /// By how many bytes the compiler moved the code.
+    pub(crate) moved_by: usize,
 }
 
 impl<W: World> State<W> {
@@ -32,6 +35,17 @@ impl<W: World> State<W> {
             limiter,
             panic: None,
             memory: None,
+            moved_by: 0,
+        }
+    }
+
+    /// Ends the call if it is to be stopped. For what a guest may do over and over: if that is most of what it does, no
+    /// signal meets it in its own code, and none sees an epoch while it is at it.
+    #[inline]
+    pub(crate) fn go_on(&self) -> Result<()> {
+        match self.world.stop_requested() {
+            true => Err(Error::new(Halt::Stopped)),
+            false => Ok(()),
         }
     }
 
@@ -39,6 +53,33 @@ impl<W: World> State<W> {
     pub(crate) fn begin_call(&mut self) {
         self.limiter.begin_call();
         self.panic = None;
+    }
+}
+
+impl<W: World> ResourceLimiter for State<W> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        // What has no size yet belongs to an instance that is being made, and to no call.
+        if current > 0 {
+            self.go_on()?;
+        }
+        self.limiter.memory_growing(current, desired, maximum)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool> {
+        if current > 0 {
+            self.go_on()?;
+        }
+        self.limiter.table_growing(current, desired, maximum)
     }
 }
 

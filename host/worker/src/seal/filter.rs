@@ -201,8 +201,17 @@ pub(super) fn worker(fds: Fds, with_files: bool) -> Vec<Rule> {
         "the ring for a reply that the host sleeps for",
     ));
     rules.extend(room_for_hosts());
+    rules.push(stop_again());
     rules.extend(fds.pagemap.map(reset));
     rules
+}
+
+fn stop_again() -> Rule {
+    rule(
+        libc::SYS_setitimer,
+        &[Check::Int(0, libc::ITIMER_REAL as u32)],
+        "a guest that a stop signal did not meet in its own code is looked for again",
+    )
 }
 
 fn room_for_hosts() -> [Rule; 3] {

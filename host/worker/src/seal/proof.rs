@@ -126,7 +126,7 @@ fn worker_of(host: u32) -> Assignment {
 /// Sets Wasmtime up, as is done before an artifact is loaded.
 fn ready_to_run() -> Result<(), String> {
     let runtime = Runtime::new(StopBy::Epoch, LIMITS).map_err(|error| format!("{error:#}"))?;
-    signals::stop_with(runtime.engine()).map_err(|error| error.to_string())?;
+    signals::stop_with(StopBy::Epoch, runtime.engine()).map_err(|error| error.to_string())?;
     // Dropping it would unmap what a worker keeps.
     std::mem::forget(runtime);
     Ok(())

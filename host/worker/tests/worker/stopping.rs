@@ -2,18 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use stockade_wire::message::{InstanceState, Seal};
+use stockade_wire::message::{InstanceState, Seal, StopBy};
 use stockade_wire::slot::Seen;
 
 use crate::guests::WORK;
 use crate::tiny_host::{Answer, Options, Worker};
 
 fn workers() -> impl Iterator<Item = Worker> {
+    let stops = [StopBy::Epoch, StopBy::Signal];
     let seals = [Seal::Required, Seal::None];
     let states = [InstanceState::Fresh, InstanceState::Keep];
-    seals.into_iter().flat_map(move |seal| {
+    let seals = stops
+        .into_iter()
+        .flat_map(move |stop| seals.map(|seal| (stop, seal)));
+    seals.flat_map(move |(stop, seal)| {
         states.map(|state| {
             let options = Options {
+                stop,
                 seal,
                 state,
                 ..Options::default()

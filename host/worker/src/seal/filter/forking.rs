@@ -7,7 +7,7 @@
 use stockade_wire::sys::death_string::SET_SIGNAL;
 
 use super::Check::{Bits, Int, Without};
-use super::{PAGEMAP_SCAN, Rule, SOCKET, common, room_for_hosts, rule};
+use super::{PAGEMAP_SCAN, Rule, SOCKET, common, room_for_hosts, rule, stop_again};
 
 /// What the C library's `fork` passes: the first is glibc's, which also keeps the child's id; the second musl's.
 pub(super) const FORKS: [u32; 2] = [
@@ -175,6 +175,7 @@ pub(in crate::seal) fn serving() -> Vec<Rule> {
         ),
     ]);
     rules.extend(room_for_hosts());
+    rules.push(stop_again());
     for flags in FORKS {
         rules.push(rule(libc::SYS_clone, &[Int(0, flags)], "a worker"));
     }

@@ -93,12 +93,13 @@ pub(super) const COMMON: &[Call] = &[
     call(libc::SYS_futex, [0, PRIVATE | libc::FUTEX_WAKE as c_long]),
 ];
 
-/// What a worker needs for a host that sleeps, or polls.
+/// What a worker needs for a host that sleeps, polls, or stops a call.
 pub(super) const RING: &[Call] = &[
     with(libc::SYS_write, [EVENTFD]),
     call(libc::SYS_getcpu, []),
     call(libc::SYS_sched_getaffinity, []),
     call(libc::SYS_sched_setaffinity, []),
+    with(libc::SYS_setitimer, [libc::ITIMER_REAL as c_int]),
 ];
 
 /// What the reset of an instance needs.
@@ -123,6 +124,7 @@ pub(super) const BY_ESCAPED: &[Call] = &[
     call(libc::SYS_ptrace, [libc::PTRACE_TRACEME as c_long]),
     call(libc::SYS_process_vm_readv, [OWN]),
     call(libc::SYS_kill, [OWN]),
+    with(libc::SYS_setitimer, [libc::ITIMER_PROF as c_int]),
     call(libc::SYS_tgkill, [OWN, OWN]),
     call(libc::SYS_tgkill, [NOBODY, NOBODY, libc::SIGABRT as c_long]),
     call(libc::SYS_sched_getaffinity, [NOBODY]),
@@ -355,6 +357,7 @@ const fn open_for(flags: c_int) -> Call {
 
 /// What a fork server may do at no time: execute anything, reach anybody, write a file.
 pub(super) const TO_FORK_SERVER: &[Call] = &[
+    with(libc::SYS_setitimer, [libc::ITIMER_PROF as c_int]),
     call(libc::SYS_execve, []),
     call(libc::SYS_execveat, [-1]),
     with(libc::SYS_socket, [libc::AF_INET, libc::SOCK_STREAM]),
