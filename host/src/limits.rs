@@ -134,10 +134,10 @@ pub enum Interrupt {
     #[default]
     Epoch,
     /// Ask the guest first, by a signal that moves it, wherever its code is, to an instruction that traps. Its code has
-    /// no checks, as with [`Self::KillOnly`], and its process serves on, as with [`Self::Epoch`]. A signal that meets it
-    /// outside of its own code, such as in a function of its host, does nothing and comes again every 100 us. So a guest
-    /// that spends nearly all of its time in operations on large pieces of memory or of tables may not be met within the
-    /// interrupt grace. Then it is killed.
+    /// no checks, as with [`Self::KillOnly`], and its process serves on, as with [`Self::Epoch`]. A signal that comes while
+    /// the guest is not in its own code has no effect, and comes again every 100 us: of a guest that spends nearly all of
+    /// its time in copies and fills of large pieces of memory, none may have one within the interrupt grace. Then its
+    /// process is killed.
     Signal,
     /// Kill the worker process. Guest code has no epoch checks, with which real programs take 1.1 to 1.25 times as long,
     /// and one that does nothing but call itself 1.4 times (`benches/RESULTS.md`, `workloads` and `cpu`).

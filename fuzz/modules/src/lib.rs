@@ -16,7 +16,7 @@ use std::time::Duration;
 use arbitrary::Unstructured;
 use serde::de::IgnoredAny;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
-use stockade::{Cause, Error, Host, Limits, Module, State};
+use stockade::{Cause, Error, Host, Interrupt, Limits, Module, State};
 use wasm_smith::Config;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ impl Trials {
         let innocent = r#"(module (func (export "f") (result i32) (i32.const 42)))"#;
         Ok(Self {
             worker: worker.to_owned(),
-            other: host(worker, Module::from_wat(innocent))?,
+            other: host(worker, Module::from_wat(innocent), Interrupt::Epoch)?,
             tally: Tally::default(),
         })
     }
@@ -111,12 +111,13 @@ impl Trials {
     }
 }
 
-fn host(worker: &Path, module: Module) -> Result<Host, Error> {
+fn host(worker: &Path, module: Module, interrupt: Interrupt) -> Result<Host, Error> {
     Host::builder(module)
         .worker_program(worker)
         .no_cache()
         .workers(1)
         .state(State::Keep)
+        .interrupt(interrupt)
         .limits(Limits {
             memory_bytes: MEMORY_BYTES as usize,
             ..Limits::default()
@@ -127,7 +128,12 @@ fn host(worker: &Path, module: Module) -> Result<Host, Error> {
 }
 
 fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), String> {
-    let host = match host(worker, Module::from_bytes(module)) {
+    // Either way, for modules of all kinds.
+    let interrupt = match module.len() % 2 {
+        0 => Interrupt::Epoch,
+        _ => Interrupt::Signal,
+    };
+    let host = match host(worker, Module::from_bytes(module), interrupt) {
         Ok(host) => host,
         Err(Error::InvalidModule { .. }) => {
             tally.invalid += 1;

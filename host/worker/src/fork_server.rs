@@ -58,7 +58,9 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
             let (limits, workers) = (serve::limits(&told), told.workers_max);
             let slot = told.geometry;
             let slot_bytes = (slot.request_bytes() + slot.reply_bytes()) as u64;
-            let begun = seal::ForkServer::begin(assignment, limits, slot_bytes, workers, landlock);
+            let begun = seal::ForkServer::begin(
+                assignment, limits, told.stop, slot_bytes, workers, landlock,
+            );
             Some(begun.map_err(setup)?)
         }
     };
@@ -191,7 +193,8 @@ impl Server {
             Seal::Required | Seal::Strict => {
                 let landlock = Landlock::of(self.told.seal);
                 let pagemap = self.pagemap;
-                seal::seal_forked(string.as_fd(), ring, pagemap, landlock).map_err(setup)?;
+                seal::seal_forked(string.as_fd(), self.told.stop, ring, pagemap, landlock)
+                    .map_err(setup)?;
             }
         }
         process::tell(&WorkerMessage::Loaded(self.namespaces));

@@ -84,6 +84,7 @@ fn run(assignment: Assignment) -> Result<(), String> {
     let begun = Sealing::worker(
         assignment,
         LIMITS,
+        StopBy::Epoch,
         bell.as_fd(),
         None,
         Landlock::IfThere,

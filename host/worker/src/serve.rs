@@ -81,6 +81,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
             let begun = Sealing::worker(
                 assignment,
                 limits,
+                told.stop,
                 eventfd,
                 files,
                 landlock,
@@ -267,7 +268,7 @@ impl Worker {
         // Before the look at the cancel word: a stop that comes later finds this number in the callback.
         self.site.set_call(request.id);
         if !self.site.slot.accept(request.id) {
-            self.site.set_call(NO_CALL);
+            self.end_call();
             self.site.slot.reply(request.id, ReplyKind::Skipped, &[]);
             self.site.slot.asked(request.id, false);
             return;
@@ -289,7 +290,7 @@ impl Worker {
             ),
             None => Err(self.missing_guest()),
         };
-        self.site.set_call(NO_CALL);
+        self.end_call();
         let reusable = match ended {
             Ok(()) => true,
             Err(ended) => self.report(request, ended),
@@ -337,7 +338,7 @@ impl Worker {
                 }
             });
         }
-        site.set_call(NO_CALL);
+        self.end_call();
         if site.slot.stop_requested(request.id) {
             site.slot.reply(request.id, ReplyKind::Interrupted, &[]);
         } else {
@@ -348,6 +349,13 @@ impl Worker {
             // Its last item has left nothing to be asked about.
             None => self.site.slot.asked(request.id, false),
         }
+    }
+
+    /// No guest code runs for a call from here on.
+    #[inline]
+    fn end_call(&self) {
+        self.site.set_call(NO_CALL);
+        signals::stop_looking();
     }
 
     fn missing_guest(&mut self) -> Ended {
@@ -393,6 +401,7 @@ impl Worker {
         self.site.set_asked_after(last);
         let answer = guest.is_worn_out(self.program);
         self.site.set_asked_after(NO_CALL);
+        signals::stop_looking();
         answer.unwrap_or_else(|_| {
             self.reset(false);
             Some(true)

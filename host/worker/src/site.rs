@@ -1,7 +1,7 @@
 //! The slot as a guest's world, and where the arguments and the reply of a call lie in it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ impl Site {
     #[inline]
     pub(crate) fn set_call(&self, id: u64) {
         self.call.store(id, Ordering::Relaxed);
+        // The handler of the stop signal, which is on this very thread, must find it before the cancel word is looked at.
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// The call after which the guest is being asked, if it is.
@@ -58,6 +60,7 @@ impl Site {
 
     pub(crate) fn set_asked_after(&self, id: u64) {
         self.asked_after.store(id, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
     }
 
     fn log_shown(&self) -> MutexGuard<'_, Instant> {

@@ -26,9 +26,6 @@ const TRAP: &[u8] = if cfg!(target_arch = "aarch64") {
     &[0x0f, 0x0b] // ud2
 };
 
-/// The most bytes between two functions, for the second one's alignment.
-const GAP_MAX: usize = 63;
-
 /// Adds the function to a valid module, if it has any.
 ///
 /// # Errors
@@ -73,6 +70,8 @@ pub(crate) fn add(wasm: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
 /// A section with one more entry.
 struct Longer<'a> {
     count: u32,
+    /// Of the count, as it was written.
+    digits: usize,
     entries: &'a [u8],
     entry: &'a [u8],
 }
@@ -84,6 +83,7 @@ impl<'a> Longer<'a> {
         let digits = content.iter().take_while(|byte| **byte >= 0x80).count() + 1;
         Self {
             count: count + 1,
+            digits,
             entries: &content[digits..],
             entry,
         }
@@ -93,6 +93,12 @@ impl<'a> Longer<'a> {
     fn header(&self, id: SectionId) -> Vec<u8> {
         let mut count = Vec::new();
         self.count.encode(&mut count);
+        // As long as it was, if it can be: lines of source code are told by the distance from here. With 128 or 16 384
+        // functions it cannot, and lines are those of the next byte.
+        while count.len() < self.digits {
+            *count.last_mut().expect("a number has a digit") |= 0x80;
+            count.push(0);
+        }
         let mut header = vec![id.into()];
         (count.len() + self.entries.len() + self.entry.len()).encode(&mut header);
         header.extend(count);
@@ -139,8 +145,9 @@ impl StopPoint {
         let (mut at, mut end) = (first.offset, first.offset + first.len);
         for function in functions {
             at = function.offset;
-            if !(end..=end + GAP_MAX).contains(&at) {
-                return Err(unlike("something lies between its functions"));
+            // What belongs to Wasmtime comes after all of them.
+            if at < end {
+                return Err(unlike("its functions are in another order"));
             }
             end = at + function.len;
         }
@@ -150,7 +157,7 @@ impl StopPoint {
         let (Some(trap), None) = (traps.next(), traps.next()) else {
             return Err(unlike("its last function is another one"));
         };
-        let text = text.as_ptr().addr();
+        let text = text.as_ptr().expose_provenance();
         Ok(Some(Self {
             code: text + first.offset..text + end,
             trap: text + at + trap,
@@ -169,15 +176,17 @@ mod tests {
     use super::*;
     use wasmparser::Validator;
 
-    /// Where the function bodies of a module begin.
-    fn bodies(wasm: &[u8]) -> Vec<usize> {
-        let payloads = Parser::new(0).parse_all(wasm);
-        payloads
-            .filter_map(|payload| match payload.unwrap() {
-                Payload::CodeSectionEntry(body) => Some(body.range().start),
-                _ => None,
-            })
-            .collect()
+    /// Where the function bodies of a module begin, and where the section that they are in.
+    fn bodies(wasm: &[u8]) -> (Vec<usize>, usize) {
+        let (mut bodies, mut section) = (Vec::new(), 0);
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload.unwrap() {
+                Payload::CodeSectionStart { range, .. } => section = range.start,
+                Payload::CodeSectionEntry(body) => bodies.push(body.range().start),
+                _ => {}
+            }
+        }
+        (bodies, section)
     }
 
     /// A module of `count` functions, with sections of every kind.
@@ -205,12 +214,34 @@ mod tests {
             let wasm = module(count);
             let made = add(&wasm).unwrap();
             Validator::new().validate_all(&made).unwrap();
-            let (was, is) = (bodies(&wasm), bodies(&made));
+            let ((was, before), (is, after)) = (bodies(&wasm), bodies(&made));
             assert_eq!((was.len(), is.len()), (count, count + 1));
-            for (was, is) in was.into_iter().zip(is) {
-                assert_eq!(is, was + MOVED_BY, "of {count}");
+            for (was, is) in was.iter().zip(&is) {
+                assert_eq!(*is, was + MOVED_BY, "of {count}");
             }
+            // What lines of source code are told by.
+            let longer = usize::from([127, 16_383].contains(&count));
+            assert_eq!(is[0] - after, was[0] - before + longer, "of {count}");
         }
+    }
+
+    /// Linkers write numbers in more digits than they need, to fill them in later.
+    #[test]
+    fn numbers_that_are_longer_than_they_have_to_be_stay_so_where_it_matters() {
+        let long = |number: u8| [number | 0x80, 0x80, 0x80, 0x80, 0x00];
+        let mut wasm = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0".to_vec();
+        for (id, entry) in [(3, &[0][..]), (10, &[2, 0, 0x0b][..])] {
+            wasm.push(id);
+            wasm.extend(long(5 + entry.len() as u8));
+            wasm.extend(long(1));
+            wasm.extend(entry);
+        }
+        let made = add(&wasm).unwrap();
+        Validator::new().validate_all(&made).unwrap();
+        let ((was, before), (is, after)) = (bodies(&wasm), bodies(&made));
+        assert_eq!(is[0], was[0] + MOVED_BY);
+        assert_eq!(is[0] - after, was[0] - before);
+        assert_eq!((was.len(), is.len()), (1, 2));
     }
 
     #[test]

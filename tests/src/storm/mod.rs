@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use stockade::{
-    Hardening, Host, HostBuilder, Limiter, Limits, Module, Retire, State, WorkerState, WorkerType,
+    Hardening, Host, HostBuilder, Interrupt, Limiter, Limits, Module, Retire, State, WorkerState,
+    WorkerType,
 };
 
 pub use self::calls::spun;
@@ -154,7 +155,10 @@ async fn storm(plan: &Plan<'_>, findings: &Arc<Findings>) -> Sights {
     };
     let crowd = [
         honest("fresh", 3, |b| b.retire(Retire::never().after_calls(500))).await,
-        honest("keep", 2, |b| b.state(State::Keep)).await,
+        honest("keep", 2, |b| {
+            b.state(State::Keep).interrupt(Interrupt::Signal)
+        })
+        .await,
     ];
     let stage = honest("stage", 1, |b| b).await;
     let liar = Host::builder(Module::from_bytes("corrupt"))

@@ -172,6 +172,30 @@ async fn a_call_without_cpu_time_left_is_stopped_where_it_is() {
     assert_eq!(only_pid(&host), pid);
 }
 
+#[tokio::test]
+async fn a_map_that_is_dropped_is_stopped_in_the_middle_of_a_chunk() {
+    let host = host_of(guest::probe())
+        .workers(1)
+        .retire(Retire::never())
+        .interrupt(Interrupt::Signal)
+        .interrupt_grace(BOUND)
+        .build()
+        .await
+        .unwrap();
+    let pid = only_pid(&host);
+    for _ in 0..5 {
+        // Enough short ones for several to be sent at once. Those that are sent with one without an end have no results.
+        let turns = std::iter::repeat_n(10u64, 2000).chain([u64::MAX; 2000]);
+        let mut spun = host.map::<_, _, u64, _>("spin_for", turns.map(|turns| (turns,)));
+        while let Ok(next) = tokio::time::timeout(Duration::from_millis(50), spun.next()).await {
+            next.unwrap().unwrap();
+        }
+        drop(spun);
+        let echoed: u64 = outcome(host.run_sync("echo_u64", (7u64,))).await.unwrap();
+        assert_eq!((echoed, only_pid(&host)), (7, pid));
+    }
+}
+
 /// Code that is stopped by a signal lies elsewhere in its module than its author knows.
 #[tokio::test]
 async fn a_backtrace_is_the_same_as_that_of_the_authors_module() {

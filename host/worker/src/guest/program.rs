@@ -13,7 +13,8 @@ use stockade_wire::message::{StopBy, WasiSetup};
 use stockade_wire::module_info::Number;
 use stockade_wire::sys::memfd;
 use wasmtime::{
-    Engine, ExternType, FuncType, InstancePre, Module, ModuleExport, Store, UpdateDeadline, ValType,
+    CallHook, Engine, ExternType, FuncType, InstancePre, Module, ModuleExport, Store,
+    UpdateDeadline, ValType,
 };
 
 use super::failure::{Ended, explain};
@@ -300,6 +301,13 @@ impl<W: World> Program<W> {
                 UpdateDeadline::Continue(1)
             })
         });
+        if self.stop_point.is_some() {
+            // A guest that does little but call its host is hardly ever in its own code, where a signal meets it.
+            store.call_hook(|context, hook| match hook {
+                CallHook::CallingHost | CallHook::ReturningFromHost => context.data().go_on(),
+                CallHook::CallingWasm | CallHook::ReturningFromWasm => Ok(()),
+            });
+        }
         match self.pre.instantiate(&mut store) {
             Ok(instance) => Guest::new(self, store, instance),
             Err(error) => Err(explain(&error, store.data_mut())),

@@ -39,8 +39,7 @@ impl<W: World> State<W> {
         }
     }
 
-    /// Ends the call if it is to be stopped. For what a guest may do over and over: if that is most of what it does, no
-    /// signal meets it in its own code, and none sees an epoch while it is at it.
+    /// Ends the call if it is to be stopped.
     #[inline]
     pub(crate) fn go_on(&self) -> Result<()> {
         match self.world.stop_requested() {
@@ -56,6 +55,7 @@ impl<W: World> State<W> {
     }
 }
 
+/// A guest that does little but grow is hardly ever in its own code, where a signal meets it.
 impl<W: World> ResourceLimiter for State<W> {
     fn memory_growing(
         &mut self,

@@ -17,6 +17,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
 use program::{Answer, program};
+use stockade_wire::message::StopBy;
 
 pub(super) use program::Program;
 
@@ -190,7 +191,7 @@ fn common() -> Vec<Rule> {
 }
 
 /// What a worker may do from the moment its artifact is loaded.
-pub(super) fn worker(fds: Fds, with_files: bool) -> Vec<Rule> {
+pub(super) fn worker(fds: Fds, stop: StopBy, with_files: bool) -> Vec<Rule> {
     let mut rules = common();
     if with_files {
         rules.extend(files::rules());
@@ -201,17 +202,19 @@ pub(super) fn worker(fds: Fds, with_files: bool) -> Vec<Rule> {
         "the ring for a reply that the host sleeps for",
     ));
     rules.extend(room_for_hosts());
-    rules.push(stop_again());
+    rules.extend(stop_again(stop));
     rules.extend(fds.pagemap.map(reset));
     rules
 }
 
-fn stop_again() -> Rule {
-    rule(
-        libc::SYS_setitimer,
-        &[Check::Int(0, libc::ITIMER_REAL as u32)],
-        "a guest that a stop signal did not meet in its own code is looked for again",
-    )
+fn stop_again(stop: StopBy) -> Option<Rule> {
+    (stop == StopBy::Signal).then(|| {
+        rule(
+            libc::SYS_setitimer,
+            &[Check::Int(0, libc::ITIMER_REAL as u32)],
+            "a guest that a stop signal did not meet in its own code is looked for again",
+        )
+    })
 }
 
 fn room_for_hosts() -> [Rule; 3] {
@@ -298,9 +301,9 @@ mod tests {
             pagemap,
         };
         [
-            worker(fds(Some(9)), false),
-            worker(fds(None), false),
-            worker(fds(Some(9)), true),
+            worker(fds(Some(9)), StopBy::Signal, false),
+            worker(fds(None), StopBy::Epoch, false),
+            worker(fds(Some(9)), StopBy::Signal, true),
             initializer(7, Some(9)),
             initializer(7, None),
             compiler(5),
@@ -309,7 +312,11 @@ mod tests {
 
     #[test]
     fn every_row_has_a_reason_and_an_effect() {
-        let of_fork_servers = [forking::loading(), forking::serving(), forking::pid_one()];
+        let of_fork_servers = [
+            forking::loading(StopBy::Signal),
+            forking::serving(StopBy::Signal),
+            forking::pid_one(),
+        ];
         for rules in tables().into_iter().chain(of_fork_servers) {
             for (index, rule) in rules.iter().enumerate() {
                 assert!(!rule.why.is_empty());

@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::DumpableBehavior;
+use stockade_wire::message::StopBy;
 use stockade_wire::namespaces::{Namespace, Namespaces};
 use stockade_wire::role::Assignment;
 use stockade_wire::sys::death_string;
@@ -39,13 +40,14 @@ impl ForkServer {
     pub(crate) fn begin(
         assignment: Assignment,
         limits: InstanceLimits,
+        stop: StopBy,
         slot_bytes: u64,
         workers_max: u64,
         landlock: Landlock,
     ) -> Result<Self, Breach> {
         const FILTER: &str = "system call filter";
-        let loading = filter::compile(&filter::forking::loading()).or_breach(FILTER)?;
-        let serving = filter::compile(&filter::forking::serving()).or_breach(FILTER)?;
+        let loading = filter::compile(&filter::forking::loading(stop)).or_breach(FILTER)?;
+        let serving = filter::compile(&filter::forking::serving(stop)).or_breach(FILTER)?;
         let life = pipe_with(PipeFlags::CLOEXEC).or_breach("pid namespace")?;
         let usage = limits::Usage::open().or_breach("memory limit")?;
         let mut ceilings =
@@ -120,12 +122,14 @@ pub(crate) fn seal_pid_one(landlock: Landlock) -> Result<(), Breach> {
 /// Its page map has the number that its server's had: Wasmtime puts it there when it is forked.
 pub(crate) fn seal_forked(
     string: BorrowedFd<'_>,
+    stop: StopBy,
     eventfd: RawFd,
     pagemap: Option<RawFd>,
     landlock: Landlock,
 ) -> Result<(), Breach> {
     let fds = Fds { eventfd, pagemap };
-    let filter = filter::compile(&filter::worker(fds, false)).or_breach("system call filter")?;
+    let filter =
+        filter::compile(&filter::worker(fds, stop, false)).or_breach("system call filter")?;
     leave_dumpable().or_breach("not dumpable")?;
     limits::apply(&limits::forked()).or_breach("resource limits")?;
     landlock::restrict(landlock, &[])?;

@@ -25,7 +25,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::process::DumpableBehavior;
-use stockade_wire::message::FILES_END;
+use stockade_wire::message::{FILES_END, StopBy};
 use stockade_wire::namespaces::Namespaces;
 use stockade_wire::role::Assignment;
 
@@ -136,6 +136,7 @@ impl Sealing {
     pub(crate) fn worker(
         assignment: Assignment,
         limits: InstanceLimits,
+        stop: StopBy,
         eventfd: BorrowedFd<'_>,
         files: Option<Files<'_>>,
         landlock: Landlock,
@@ -147,7 +148,7 @@ impl Sealing {
             pagemap: filter::pagemap_fd(),
         };
         let needs = Needs {
-            rules: &filter::worker(fds, files.is_some()),
+            rules: &filter::worker(fds, stop, files.is_some()),
             ceilings: &limits::worker(),
             memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: files.map_or(0, |files| files.bytes_max),

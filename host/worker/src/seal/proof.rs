@@ -99,7 +99,7 @@ impl Wall {
                     eventfd: eventfd.as_raw_fd(),
                     pagemap: None,
                 };
-                let rules = filter::worker(fds, false);
+                let rules = filter::worker(fds, StopBy::Epoch, false);
                 let filter = filter::compile(&rules).map_err(|e| text(&e))?;
                 filter.apply().map_err(|e| text(&e))
             }
@@ -144,7 +144,15 @@ pub fn begin(host: u32) {
 /// When a wall cannot be built.
 pub fn seal_worker(host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
     let landlock = Landlock::Required;
-    let begun = Sealing::worker(worker_of(host), LIMITS, eventfd, None, landlock, None);
+    let begun = Sealing::worker(
+        worker_of(host),
+        LIMITS,
+        StopBy::Epoch,
+        eventfd,
+        None,
+        landlock,
+        None,
+    );
     finish_worker(begun.map_err(|breach| breach.to_string())?, |_| Ok(()))
 }
 

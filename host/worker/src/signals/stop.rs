@@ -6,7 +6,7 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use stockade_wire::message::StopBy;
 use wasmtime::Engine;
@@ -76,8 +76,8 @@ extern "C" fn bump_epoch(_signal: c_int) {
 ///
 /// A guest's functions own nothing of their host's: what they leave half done is its memory, its stack and its globals,
 /// and all of that is thrown away with the instance after a trap. Registers are not looked at any more. Frame pointers
-/// are, for a backtrace: Cranelift keeps them valid at every instruction. Elsewhere (in a host function, in Wasmtime)
-/// the thread goes on, and is looked for again.
+/// are, for a backtrace: Cranelift keeps them valid at every instruction but those of [`UNSETTLED`]. There and elsewhere
+/// (in a host function, in Wasmtime) the thread goes on, and is looked for again.
 extern "C" fn move_guest(_signal: c_int, _info: *const libc::siginfo_t, context: *mut c_void) {
     let guest = GUEST.load(Ordering::Acquire);
     if guest.is_null() {
@@ -90,14 +90,55 @@ extern "C" fn move_guest(_signal: c_int, _info: *const libc::siginfo_t, context:
     }
     // SAFETY: with `SA_SIGINFO` the kernel passes this thread's context, which is the handler's alone.
     let counter = unsafe { program_counter(context) };
-    match point.instead_of(*counter) {
+    match instead_of(point, *counter) {
         Some(trap) => *counter = trap,
         None => come_again(),
     }
 }
 
+/// Where a guest goes on that is at `counter` and is to be stopped; `None` when it cannot be stopped there.
+fn instead_of(point: &StopPoint, counter: usize) -> Option<usize> {
+    let trap = point.instead_of(counter)?;
+    let next = ptr::with_exposed_provenance::<[u8; 4]>(counter);
+    // SAFETY: what is executed can be read, and after a guest's last function there is more code.
+    let next = unsafe { next.read_unaligned() };
+    (!UNSETTLED.contains(&next)).then_some(trap)
+}
+
+/// How instructions begin before which the frame pointer may not be valid: those that move a frame down, when a function
+/// makes room for a tail call with more arguments than its own. Cranelift has `r11` for that, which guests' own code may
+/// be kept in, too: then it is looked for again.
+const UNSETTLED: &[[u8; 4]] = if cfg!(target_arch = "x86_64") {
+    &[
+        [0x4c, 0x8b, 0x5c, 0x24], // mov r11, [rsp + i8]
+        [0x4c, 0x8b, 0x9c, 0x24], // mov r11, [rsp + i32]
+        [0x4c, 0x89, 0x1c, 0x24], // mov [rsp], r11
+        [0x4c, 0x89, 0x5c, 0x24], // mov [rsp + i8], r11
+    ]
+} else {
+    &[]
+};
+
+/// Whether an alarm was set since [`stop_looking`].
+static ALARMED: AtomicBool = AtomicBool::new(false);
+
+/// The call is over: no alarm of it is to disturb the next one, whose file may be one that takes a signal for an error.
+#[inline]
+pub(crate) fn stop_looking() {
+    if ALARMED.load(Ordering::Relaxed) {
+        ALARMED.store(false, Ordering::Relaxed);
+        set_alarm(0);
+    }
+}
+
 /// Has [`move_guest`] run again, once.
 fn come_again() {
+    ALARMED.store(true, Ordering::Relaxed);
+    set_alarm(AGAIN_AFTER);
+}
+
+/// In so many microseconds; zero is never.
+fn set_alarm(microseconds: libc::suseconds_t) {
     let after = libc::itimerval {
         it_interval: libc::timeval {
             tv_sec: 0,
@@ -105,7 +146,7 @@ fn come_again() {
         },
         it_value: libc::timeval {
             tv_sec: 0,
-            tv_usec: AGAIN_AFTER,
+            tv_usec: microseconds,
         },
     };
     // SAFETY: the record is whole, and nothing is written. The call cannot fail, so `errno` stays what it is.
@@ -127,3 +168,7 @@ unsafe fn program_counter<'a>(context: *mut c_void) -> &'a mut usize {
         &mut *counter.cast()
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+#[path = "stop_tests.rs"]
+mod tests;

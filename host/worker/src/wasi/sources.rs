@@ -42,13 +42,12 @@ pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> 
     linking.func_wrap(
         MODULE,
         "clock_time_get",
-        |mut caller: Caller<'_, State<W>>, clock: u32, _precision: u64, at: u32| -> Result<i32> {
+        |mut caller: Caller<'_, State<W>>, clock: u32, _precision: u64, at: u32| {
             let (memory, state) = memory_and_state(&mut caller);
-            state.go_on()?;
-            Ok(match now(&state.wasi.setup, clock) {
+            match now(&state.wasi.setup, clock) {
                 Some(now) => errno(put(memory, at, now.to_le_bytes())),
                 None => INVAL,
-            })
+            }
         },
     )?;
     linking.func_wrap(
@@ -63,14 +62,7 @@ pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> 
         },
     )?;
     linking.func_wrap(MODULE, "random_get", random_get::<W>)?;
-    linking.func_wrap(
-        MODULE,
-        "sched_yield",
-        |caller: Caller<'_, State<W>>| -> Result<i32> {
-            caller.data().go_on()?;
-            Ok(SUCCESS)
-        },
-    )?;
+    linking.func_wrap(MODULE, "sched_yield", || SUCCESS)?;
     linking.func_wrap(MODULE, "proc_exit", |code: i32| -> Result<()> {
         Err(Error::new(Halt::Exit(code)))
     })?;
@@ -87,7 +79,9 @@ fn random_get<W: World>(
         return Ok(errno(Err(fault)));
     }
     while len > 0 {
-        state.go_on()?;
+        if state.world.stop_requested() {
+            return Err(Error::new(Halt::Stopped));
+        }
         let chunk = len.min(RANDOM_CHUNK);
         if let Ok(to) = bytes_mut(memory, at, chunk) {
             state.wasi.random.fill(to)?;

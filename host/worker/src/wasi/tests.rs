@@ -49,14 +49,18 @@ fn program(wat: &str, setup: &WasiSetup) -> Program<Heard> {
 }
 
 fn program_with(wat: &str, setup: &WasiSetup, files: Option<Files>) -> Program<Heard> {
-    let compiled = compile(wat.as_bytes(), StopBy::Epoch).unwrap();
+    stopped_by(StopBy::Epoch, wat, setup, files)
+}
+
+fn stopped_by(stop: StopBy, wat: &str, setup: &WasiSetup, files: Option<Files>) -> Program<Heard> {
+    let compiled = compile(wat.as_bytes(), stop).unwrap();
     let limits = InstanceLimits {
         memory_bytes: 1 << 20,
         tables: compiled.info().tables,
         table_elements: 100,
         stack_bytes: 256 << 10,
     };
-    let runtime = Runtime::new(StopBy::Epoch, limits).unwrap();
+    let runtime = Runtime::new(stop, limits).unwrap();
     runtime.load_compiled_with(&compiled, setup, files).unwrap()
 }
 
@@ -74,23 +78,26 @@ fn kept() -> WasiSetup {
 /// A module that imports one function and exports it, for the test to call with numbers; its memory's
 /// bytes are what `put`, `get` and `at` reach.
 fn guest_of(function: &str, memory: &str, world: &Heard) -> (Program<Heard>, Guest<Heard>) {
+    let program = program(&module_of(function, memory), &kept());
+    let guest = program.instantiate(world.clone()).unwrap();
+    (program, guest)
+}
+
+fn module_of(function: &str, memory: &str) -> String {
     let found = FUNCTIONS.iter().find(|f| f.name == function).unwrap();
     let params: String = found.params.iter().map(type_name).collect();
     let result = if found.returns { "(result i32)" } else { "" };
     let get: String = (0..found.params.len())
         .map(|i| format!("(local.get {i})"))
         .collect();
-    let wat = format!(
+    format!(
         r#"(module
             (import "{MODULE}" "{function}" (func $f (param {params}) {result}))
             (memory (export "memory") 1)
             (data (i32.const 0) "{memory}")
             (func (export "f") (param {params}) {result} (call $f {get}))
             (func (export "get") (param i32) (result i32) (i32.load (local.get 0))))"#
-    );
-    let program = program(&wat, &kept());
-    let guest = program.instantiate(world.clone()).unwrap();
-    (program, guest)
+    )
 }
 
 fn type_name(ty: &Ty) -> &'static str {
@@ -319,6 +326,25 @@ fn a_sleep_lasts_as_long_as_asked_and_can_be_stopped() {
         call(&mut guest, F, &[0, 256, 1, 512]),
         Err(Ended::Interrupted)
     );
+}
+
+/// A guest that does nothing else is hardly ever in its own code, where a signal meets it.
+#[test]
+fn no_function_is_run_for_a_guest_that_a_signal_is_to_stop() {
+    let stopped = Heard {
+        stopped: true,
+        ..Heard::default()
+    };
+    for function in FUNCTIONS {
+        for files in [None, Some(root_to_read())] {
+            let module = module_of(function.name, "");
+            let program = stopped_by(StopBy::Signal, &module, &kept(), files);
+            let guest = program.instantiate(stopped.clone()).unwrap();
+            let ended = call(&mut (program, guest), F, &[0; 9][..function.params.len()]);
+            assert_eq!(ended, Err(Ended::Interrupted), "{}", function.name);
+        }
+    }
+    assert!(stopped.slept().is_empty());
 }
 
 #[test]

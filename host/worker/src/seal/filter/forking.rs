@@ -4,6 +4,7 @@
 //! process ids that a worker's own rows name are not known yet, so these rows name none. No row executes a program
 //! or makes a socket, and none can open a file for writing.
 
+use stockade_wire::message::StopBy;
 use stockade_wire::sys::death_string::SET_SIGNAL;
 
 use super::Check::{Bits, Int, Without};
@@ -26,8 +27,8 @@ pub(super) const REFUSE_NEW_CODE: u32 = 65;
 const SET_MODE_FILTER: u32 = 1;
 
 /// What the artifact is loaded under: its code becomes executable, and images of memories become files.
-pub(in crate::seal) fn loading() -> Vec<Rule> {
-    let mut rules = serving();
+pub(in crate::seal) fn loading(stop: StopBy) -> Vec<Rule> {
+    let mut rules = serving(stop);
     rules
         .retain(|rule| ![libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_fcntl].contains(&rule.call));
     for (call, why) in [
@@ -89,7 +90,7 @@ pub(in crate::seal) fn pid_one() -> Vec<Rule> {
 }
 
 /// What is left when it is loaded.
-pub(in crate::seal) fn serving() -> Vec<Rule> {
+pub(in crate::seal) fn serving(stop: StopBy) -> Vec<Rule> {
     let mut rules = common();
     rules.retain(|rule| ![libc::SYS_mmap, libc::SYS_write, libc::SYS_tgkill].contains(&rule.call));
     rules.extend([
@@ -175,7 +176,7 @@ pub(in crate::seal) fn serving() -> Vec<Rule> {
         ),
     ]);
     rules.extend(room_for_hosts());
-    rules.push(stop_again());
+    rules.extend(stop_again(stop));
     for flags in FORKS {
         rules.push(rule(libc::SYS_clone, &[Int(0, flags)], "a worker"));
     }

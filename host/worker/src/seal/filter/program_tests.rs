@@ -4,6 +4,8 @@ use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
+use stockade_wire::message::StopBy;
+
 use super::super::{Fds, compiler, files, forking, initializer, rule, worker};
 use super::*;
 
@@ -106,13 +108,13 @@ fn tables() -> Vec<(Vec<Rule>, Answer, Answer)> {
         pagemap,
     };
     let listed = [
-        worker(fds(Some(9)), false),
-        worker(fds(None), false),
-        worker(fds(Some(9)), true),
+        worker(fds(Some(9)), StopBy::Signal, false),
+        worker(fds(None), StopBy::Epoch, false),
+        worker(fds(Some(9)), StopBy::Signal, true),
         initializer(7, Some(9)),
         compiler(5),
-        forking::loading(),
-        forking::serving(),
+        forking::loading(StopBy::Signal),
+        forking::serving(StopBy::Signal),
         forking::pid_one(),
         // Forms that no table has: alternatives of several checks, and whole 64-bit masks.
         vec![

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use stockade_wire::message::StopBy;
 use stockade_wire::role::{Assignment, Role};
 
 use super::super::{ForkServer, Landlock, pagemap_fd, seal_forked};
@@ -42,14 +43,21 @@ pub fn seal_server(host: u32) -> Result<Server, String> {
         role: Role::ForkServer,
         host,
     };
-    ForkServer::begin(assignment, LIMITS, SLOT_BYTES, WORKERS, Landlock::Required)
-        .and_then(|sealing| {
-            wasmtime::Engine::tls_eager_initialize();
-            sealing.finish(theirs)
-        })
-        // A server keeps it, too.
-        .map(std::mem::forget)
-        .map_err(|breach| breach.to_string())?;
+    ForkServer::begin(
+        assignment,
+        LIMITS,
+        StopBy::Epoch,
+        SLOT_BYTES,
+        WORKERS,
+        Landlock::Required,
+    )
+    .and_then(|sealing| {
+        wasmtime::Engine::tls_eager_initialize();
+        sealing.finish(theirs)
+    })
+    // A server keeps it, too.
+    .map(std::mem::forget)
+    .map_err(|breach| breach.to_string())?;
     Ok(Server { pagemap })
 }
 
@@ -66,6 +74,7 @@ impl Server {
         signals::unblock_all().map_err(|error| error.to_string())?;
         seal_forked(
             string,
+            StopBy::Epoch,
             eventfd.as_raw_fd(),
             self.pagemap,
             Landlock::Required,

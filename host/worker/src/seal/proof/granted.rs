@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use stockade_wire::message::Grant;
+use stockade_wire::message::{Grant, StopBy};
 
 use super::super::{Files as Kept, Landlock, Sealing, filter, landlock};
 use super::{LIMITS, finish_worker, worker_of};
@@ -58,7 +58,7 @@ impl Granted {
         filter::files::occupy_own_descriptors().map_err(|error| error.to_string())?;
         let filters = [
             filter::files::refusals(),
-            filter::compile(&filter::worker(fds, true)),
+            filter::compile(&filter::worker(fds, StopBy::Epoch, true)),
         ];
         for filter in filters {
             let filter = filter.map_err(|error| error.to_string())?;
@@ -81,7 +81,15 @@ impl Granted {
             bytes_max: FILE_BYTES_MAX,
         };
         let landlock = Landlock::Required;
-        let begun = Sealing::worker(worker_of(host), LIMITS, eventfd, Some(kept), landlock, None);
+        let begun = Sealing::worker(
+            worker_of(host),
+            LIMITS,
+            StopBy::Epoch,
+            eventfd,
+            Some(kept),
+            landlock,
+            None,
+        );
         finish_worker(begun.map_err(|breach| breach.to_string())?, |_| {
             files.check()
         })

@@ -2,6 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use stockade_wire::message::StopBy;
 use stockade_wire::namespaces::{Handed, Namespace, Namespaces, Outcome};
 
 use super::super::{Landlock, Sealing, Surroundings, namespaces};
@@ -62,7 +63,15 @@ impl Kept {
         let Self(kept) = self;
         let expected = expected(&kept);
         let (assignment, landlock) = (worker_of(host), Landlock::Required);
-        let begun = Sealing::worker(assignment, LIMITS, eventfd, None, landlock, Some(kept));
+        let begun = Sealing::worker(
+            assignment,
+            LIMITS,
+            StopBy::Epoch,
+            eventfd,
+            None,
+            landlock,
+            Some(kept),
+        );
         finish_worker(begun.map_err(|breach| breach.to_string())?, |sealing| {
             check(sealing.namespaces(), expected)?;
             if let Some(Surroundings { said, fds }) = sealing.hand_over() {

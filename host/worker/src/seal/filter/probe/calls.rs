@@ -93,14 +93,16 @@ pub(super) const COMMON: &[Call] = &[
     call(libc::SYS_futex, [0, PRIVATE | libc::FUTEX_WAKE as c_long]),
 ];
 
-/// What a worker needs for a host that sleeps, polls, or stops a call.
+/// What a worker needs for a host that sleeps, or polls.
 pub(super) const RING: &[Call] = &[
     with(libc::SYS_write, [EVENTFD]),
     call(libc::SYS_getcpu, []),
     call(libc::SYS_sched_getaffinity, []),
     call(libc::SYS_sched_setaffinity, []),
-    with(libc::SYS_setitimer, [libc::ITIMER_REAL as c_int]),
 ];
+
+/// What looking again for a guest needs that a signal has not met.
+pub(super) const ALARM: &[Call] = &[with(libc::SYS_setitimer, [libc::ITIMER_REAL as c_int])];
 
 /// What the reset of an instance needs.
 pub(super) const RESET: &[Call] = &[call(
@@ -335,6 +337,7 @@ pub(super) fn to_pid_one() -> Vec<Call> {
     let mut all = [
         COMMON,
         RING,
+        ALARM,
         RESET,
         OUTPUTS,
         BY_ESCAPED,

@@ -1,5 +1,7 @@
 //! The tables of all roles, with what is needed under each and what is forbidden.
 
+use stockade_wire::message::StopBy;
+
 use super::super::{Fds, Rule, compiler, forking, initializer, worker};
 use super::calls::{self, Call, EVENTFD, OUTPUT, PAGEMAP};
 
@@ -21,38 +23,38 @@ fn fds(pagemap: bool) -> Fds {
 }
 
 pub(super) fn of_worker_with_files() -> Vec<Rule> {
-    worker(fds(true), true)
+    worker(fds(true), StopBy::Signal, true)
 }
 
 pub(super) fn all() -> [Table; 9] {
     use calls::{
-        BY_ESCAPED, COMMON, FILES_NEEDED, NOT_ON_FILES, OF_FORK_SERVER, OF_LOADING, OF_PID_ONE,
-        OUTPUTS, RESET, RING, TO_FORK_SERVER,
+        ALARM, BY_ESCAPED, COMMON, FILES_NEEDED, NOT_ON_FILES, OF_FORK_SERVER, OF_LOADING,
+        OF_PID_ONE, OUTPUTS, RESET, RING, TO_FORK_SERVER,
     };
     [
         Table {
             role: "worker",
-            rules: || worker(fds(true), false),
-            needed: [COMMON, RING, RESET].concat(),
+            rules: || worker(fds(true), StopBy::Signal, false),
+            needed: [COMMON, RING, ALARM, RESET].concat(),
             forbidden: [BY_ESCAPED, OUTPUTS, FILES_NEEDED].concat(),
         },
         Table {
-            role: "worker of a kernel that scans no page map",
-            rules: || worker(fds(false), false),
+            role: "worker of a kernel that scans no page map, whose guest looks for a stop",
+            rules: || worker(fds(false), StopBy::Epoch, false),
             needed: [COMMON, RING].concat(),
-            forbidden: [BY_ESCAPED, RESET].concat(),
+            forbidden: [BY_ESCAPED, ALARM, RESET].concat(),
         },
         Table {
             role: "worker with files",
             rules: of_worker_with_files,
-            needed: [COMMON, RING, RESET, FILES_NEEDED].concat(),
+            needed: [COMMON, RING, ALARM, RESET, FILES_NEEDED].concat(),
             forbidden: [BY_ESCAPED, NOT_ON_FILES].concat(),
         },
         Table {
             role: "initialiser",
             rules: || initializer(OUTPUT, Some(PAGEMAP)),
             needed: [COMMON, RESET, OUTPUTS].concat(),
-            forbidden: [BY_ESCAPED, RING, FILES_NEEDED].concat(),
+            forbidden: [BY_ESCAPED, RING, ALARM, FILES_NEEDED].concat(),
         },
         Table {
             role: "initialiser of a kernel that scans no page map",
@@ -69,14 +71,14 @@ pub(super) fn all() -> [Table; 9] {
         // Filters stack: what a server forbids its workers cannot do.
         Table {
             role: "fork server that loads its artifact",
-            rules: forking::loading,
-            needed: [COMMON, RING, RESET, OF_FORK_SERVER, OF_LOADING].concat(),
+            rules: || forking::loading(StopBy::Signal),
+            needed: [COMMON, RING, ALARM, RESET, OF_FORK_SERVER, OF_LOADING].concat(),
             forbidden: TO_FORK_SERVER.to_vec(),
         },
         Table {
             role: "fork server",
-            rules: forking::serving,
-            needed: [COMMON, RING, RESET, OF_FORK_SERVER].concat(),
+            rules: || forking::serving(StopBy::Signal),
+            needed: [COMMON, RING, ALARM, RESET, OF_FORK_SERVER].concat(),
             // What loading takes is gone afterwards.
             forbidden: [TO_FORK_SERVER, OF_LOADING].concat(),
         },
