@@ -289,7 +289,7 @@ impl HostBuilder {
         self
     }
 
-    /// How long a worker may take to react to the epoch before it is killed; default: 100 ms. The caller
+    /// How long a worker may take to stop a call when it is told to, before it is killed; default: 100 ms. The caller
     /// does not wait for it.
     pub fn interrupt_grace(mut self, grace: Duration) -> Self {
         self.config.interrupt_grace = grace;

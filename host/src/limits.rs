@@ -128,6 +128,7 @@ pub enum State {
 
 /// How a call is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Interrupt {
     /// Ask the guest first, by an epoch that its code checks at every loop and function entry; its process
     /// serves on. SIGKILL only if that takes longer than the interrupt grace.
@@ -135,9 +136,9 @@ pub enum Interrupt {
     Epoch,
     /// Ask the guest first, by a signal that moves it, wherever its code is, to an instruction that traps. Its code has
     /// no checks, as with [`Self::KillOnly`], and its process serves on, as with [`Self::Epoch`]. A signal that comes while
-    /// the guest is not in its own code has no effect, and comes again every 100 us: of a guest that spends nearly all of
-    /// its time in copies and fills of large pieces of memory, none may have one within the interrupt grace. Then its
-    /// process is killed.
+    /// the guest is not in its own code is followed by another one every 20 us: of a guest that spends nearly all of its
+    /// time in copies and fills of large pieces of memory, none may meet it within the interrupt grace. Then its process is
+    /// killed.
     Signal,
     /// Kill the worker process. Guest code has no epoch checks, with which real programs take 1.1 to 1.25 times as long,
     /// and one that does nothing but call itself 1.4 times (`benches/RESULTS.md`, `workloads` and `cpu`).

@@ -16,7 +16,7 @@ use std::time::Duration;
 use arbitrary::Unstructured;
 use serde::de::IgnoredAny;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
-use stockade::{Cause, Error, Host, Interrupt, Limits, Module, State};
+use stockade::{Cause, Error, Host, Interrupt, Limits, Module, State, WorkerState};
 use wasm_smith::Config;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
@@ -175,9 +175,19 @@ fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), S
             Err(error) => return Err(format!("{}: {error}", function.name)),
         }
     }
-    let died = host.stats().worker_counts.died;
-    if died > 0 {
-        return Err(format!("{died} workers died"));
+    // One that does not stop is killed after the grace.
+    let is_stopping = || {
+        let workers = host.stats().workers;
+        workers
+            .iter()
+            .any(|worker| worker.state == WorkerState::Stopping)
+    };
+    while is_stopping() {
+        std::thread::yield_now();
+    }
+    let counts = host.stats().worker_counts;
+    if counts.died + counts.killed > 0 {
+        return Err(format!("workers were lost: {counts:?}"));
     }
     Ok(())
 }

@@ -355,7 +355,7 @@ impl Worker {
     #[inline]
     fn end_call(&self) {
         self.site.set_call(NO_CALL);
-        signals::stop_looking();
+        signals::look_no_more(self.site);
     }
 
     fn missing_guest(&mut self) -> Ended {
@@ -399,9 +399,11 @@ impl Worker {
             return false;
         };
         self.site.set_asked_after(last);
+        // The next call may have waited for so long already that its host has said so, once.
+        signals::look_again(self.site);
         let answer = guest.is_worn_out(self.program);
         self.site.set_asked_after(NO_CALL);
-        signals::stop_looking();
+        signals::look_no_more(self.site);
         answer.unwrap_or_else(|_| {
             self.reset(false);
             Some(true)

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use stockade_wire::slot::WorkerSlot;
 
-pub(crate) use self::stop::{stop_at, stop_looking, stop_with};
+pub(crate) use self::stop::{look_again, look_no_more, stop_at, stop_with};
 
 /// Ignores what is sent to whole groups of processes (a terminal's keys, a service manager's request to
 /// end), and SIGPIPE, which a runtime that never started has not ignored. The host says when we end.

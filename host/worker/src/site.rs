@@ -1,7 +1,7 @@
 //! The slot as a guest's world, and where the arguments and the reply of a call lie in it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(crate) struct Site {
     log_shown: Mutex<Instant>,
     /// The call after which the guest is being asked whether its worker is to be replaced.
     asked_after: AtomicU64,
+    /// Whether a stop signal has come that has stopped nothing.
+    missed: AtomicBool,
 }
 
 /// There is one thread: what is shared costs nothing, and locks are never waited for.
@@ -37,6 +39,7 @@ impl Site {
             call: AtomicU64::new(NO_CALL),
             log_shown: Mutex::new(Instant::now()),
             asked_after: AtomicU64::new(NO_CALL),
+            missed: AtomicBool::new(false),
         }))
     }
 
@@ -63,6 +66,22 @@ impl Site {
         compiler_fence(Ordering::SeqCst);
     }
 
+    /// Says that a stop signal has come and has stopped nothing. May be called by its handler.
+    pub(crate) fn set_missed(&self) {
+        self.missed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one has.
+    #[inline]
+    pub(crate) fn missed(&self) -> bool {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// Forgets it.
+    pub(crate) fn forget_missed(&self) {
+        self.missed.store(false, Ordering::Relaxed);
+    }
+
     fn log_shown(&self) -> MutexGuard<'_, Instant> {
         self.log_shown
             .lock()
@@ -76,6 +95,10 @@ impl World for &'static Site {
             Some(last) => self.slot.is_wanted(last),
             None => self.slot.stop_requested(self.call()),
         }
+    }
+
+    fn was_missed(&self) -> bool {
+        self.missed() && self.stop_requested()
     }
 
     fn sleep(&self, duration: Duration) -> bool {

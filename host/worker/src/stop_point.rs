@@ -9,9 +9,9 @@ use wasm_encoder::{CustomSection, Encode, Section, SectionId};
 use wasmparser::{BinaryReaderError, Parser, Payload};
 use wasmtime::Module;
 
-/// By how many bytes a module's code moves when the function is added to it: always by as many, so that a backtrace
-/// can give offsets in the module that its author has.
-pub(crate) const MOVED_BY: usize = 32;
+/// By how many bytes the function shifts the code of its module: always by as many, so that a backtrace can give offsets
+/// in the module that its author has.
+pub(crate) const SHIFT: usize = 32;
 
 /// The type of the function. A body that never returns has any type, and a module with functions has a first one.
 const TYPE: u8 = 0;
@@ -31,7 +31,7 @@ const TRAP: &[u8] = if cfg!(target_arch = "aarch64") {
 /// # Errors
 /// None, if the module is valid.
 pub(crate) fn add(wasm: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
-    let mut made = Vec::with_capacity(wasm.len() + 2 * MOVED_BY);
+    let mut made = Vec::with_capacity(wasm.len() + 2 * SHIFT);
     // How much of the module is in there, and where the section begins that is being looked at.
     let (mut copied, mut begins) = (0, 0);
     for payload in Parser::new(0).parse_all(wasm) {
@@ -55,7 +55,7 @@ pub(crate) fn add(wasm: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
                 let section = Longer::new(&wasm[range.clone()], count, &BODY);
                 let was = range.end - section.entries.len();
                 let is = made.len() + section.header(SectionId::Code).len();
-                push_padding(was + MOVED_BY - is, &mut made);
+                push_padding(was + SHIFT - is, &mut made);
                 section.write(SectionId::Code, &mut made);
                 copied = range.end;
             }
@@ -118,7 +118,7 @@ fn push_padding(bytes: usize, to: &mut Vec<u8>) {
     const EMPTY: usize = 3;
     let padding = CustomSection {
         name: "".into(),
-        data: (&[0; 2 * MOVED_BY][..bytes - EMPTY]).into(),
+        data: (&[0; 2 * SHIFT][..bytes - EMPTY]).into(),
     };
     padding.append_to(to);
 }
@@ -164,9 +164,9 @@ impl StopPoint {
         }))
     }
 
-    /// Where a guest goes on that is to be stopped and is at `counter`; `None` when it is not in its own code.
+    /// The trap, for a guest at `counter`; `None` when that is not in its own code.
     #[inline]
-    pub(crate) fn instead_of(&self, counter: usize) -> Option<usize> {
+    pub(crate) fn trap_from(&self, counter: usize) -> Option<usize> {
         self.code.contains(&counter).then_some(self.trap)
     }
 }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn every_function_moves_by_the_same_whatever_numbers_become_longer() {
+    fn every_function_is_shifted_by_the_same_whatever_numbers_become_longer() {
         for count in [
             1, 2, 60, 125, 126, 127, 128, 129, 2000, 16_382, 16_383, 16_384,
         ] {
@@ -217,7 +217,7 @@ mod tests {
             let ((was, before), (is, after)) = (bodies(&wasm), bodies(&made));
             assert_eq!((was.len(), is.len()), (count, count + 1));
             for (was, is) in was.iter().zip(&is) {
-                assert_eq!(*is, was + MOVED_BY, "of {count}");
+                assert_eq!(*is, was + SHIFT, "of {count}");
             }
             // What lines of source code are told by.
             let longer = usize::from([127, 16_383].contains(&count));
@@ -239,7 +239,7 @@ mod tests {
         let made = add(&wasm).unwrap();
         Validator::new().validate_all(&made).unwrap();
         let ((was, before), (is, after)) = (bodies(&wasm), bodies(&made));
-        assert_eq!(is[0], was[0] + MOVED_BY);
+        assert_eq!(is[0], was[0] + SHIFT);
         assert_eq!(is[0] - after, was[0] - before);
         assert_eq!((was.len(), is.len()), (1, 2));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use stockade::{Error, Host, HostBuilder, Limiter, Retire, State};
+use stockade::{Error, Host, HostBuilder, Limiter, Module, Retire, State};
 use stockade_tests::census::is_alive;
 use stockade_tests::{BOUND, INTERRUPTS, eventually_async, guest, host_of};
 
@@ -128,6 +128,49 @@ async fn guests_that_never_answer_cost_no_call() {
             assert_eq!((calls.failed.total(), calls.finished), (0, 15), "{calls:?}");
             assert_eq!(limiter.borrowed(), 0);
         }
+    }
+}
+
+/// It has a quarter of a second for that, and needs far less.
+#[tokio::test]
+async fn a_guest_that_works_while_it_is_asked_is_not_taken_for_worn_out() {
+    const ASKS_AROUND: &str = r#"(module
+        (import "wasi_snapshot_preview1" "clock_time_get" (func $now (param i32 i64 i32) (result i32)))
+        (memory (export "memory") 1)
+        (table $room 1 1000 funcref)
+        (global $calls (mut i32) (i32.const 0))
+        (func (export "count") (result i32)
+            (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+            (global.get $calls))
+        (func (export "stockade_retire") (result i32) (local $turns i32)
+            (loop $again
+                (drop (call $now (i32.const 1) (i64.const 0) (i32.const 8)))
+                (local.set $turns (i32.add (local.get $turns) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $turns) (i32.const 5000))))
+            (drop (memory.grow (i32.const 1)))
+            (drop (table.grow $room (ref.null func) (i32.const 1)))
+            (i32.const 0)))"#;
+    for interrupt in INTERRUPTS {
+        let host = host_of(Module::from_wat(ASKS_AROUND))
+            .workers(1)
+            .limiter(Limiter::new(64))
+            .state(State::Keep)
+            .retire(Retire::never())
+            .interrupt(interrupt)
+            .build()
+            .await
+            .unwrap();
+        // By the time that the guest has been asked, the next one is there.
+        let calls: Vec<_> = (0..100)
+            .map(|_| host.call::<_, _, u32>("count", ()).spawn())
+            .collect();
+        let mut counts = Vec::new();
+        for call in calls {
+            counts.push(outcome(call).await.unwrap());
+        }
+        counts.sort_unstable();
+        assert!(counts.into_iter().eq(1..=100), "{interrupt:?}");
+        assert_eq!(replaced(&host), 0, "{interrupt:?}");
     }
 }
 

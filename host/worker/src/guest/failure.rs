@@ -92,7 +92,7 @@ pub(crate) fn explain<W: World>(error: &wasmtime::Error, state: &mut State<W>) -
     };
     let backtrace = error
         .downcast_ref::<WasmBacktrace>()
-        .map(|found| frames(found, state.moved_by));
+        .map(|found| frames(found, state.shift));
     Ended::Failed(Failure { kind, backtrace })
 }
 
@@ -129,19 +129,19 @@ fn refused(denied: Denied) -> FailureKind {
     }
 }
 
-/// One frame per line, innermost first, of code that the compiler moved by so many bytes.
-fn frames(backtrace: &WasmBacktrace, moved_by: usize) -> String {
+/// One frame per line, innermost first, of code that the compiler shifted by so many bytes.
+fn frames(backtrace: &WasmBacktrace, shift: usize) -> String {
     let mut text = String::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
-        describe(number, frame, moved_by, &mut text);
+        describe(number, frame, shift, &mut text);
     }
     text.truncate(text.trim_end().len());
     text
 }
 
-fn describe(number: usize, frame: &FrameInfo, moved_by: usize, text: &mut String) {
+fn describe(number: usize, frame: &FrameInfo, shift: usize, text: &mut String) {
     let offset = frame.module_offset().map_or_else(String::new, |offset| {
-        format!(" (module offset {:#x})", offset.saturating_sub(moved_by))
+        format!(" (module offset {:#x})", offset.saturating_sub(shift))
     });
     let own_name = frame
         .func_name()

@@ -13,11 +13,11 @@ use stockade_wire::message::{StopBy, WasiSetup};
 use stockade_wire::module_info::Number;
 use stockade_wire::sys::memfd;
 use wasmtime::{
-    CallHook, Engine, ExternType, FuncType, InstancePre, Module, ModuleExport, Store,
+    CallHook, Engine, Error, ExternType, FuncType, InstancePre, Module, ModuleExport, Store,
     UpdateDeadline, ValType,
 };
 
-use super::failure::{Ended, explain};
+use super::failure::{Ended, Halt, explain};
 use super::instance::Guest;
 use super::limiter::Limiter;
 use super::linking::Linking;
@@ -282,9 +282,9 @@ impl<W: World> Program<W> {
     pub(crate) fn instantiate_only(&self, world: W) -> Result<Guest<W>, Ended> {
         let limiter = Limiter::new(self.limits.memory_bytes, self.limits.table_elements);
         let mut state = State::new(world, limiter, Arc::clone(&self.setup));
-        state.moved_by = self.stop_point.as_ref().map_or(0, |_| stop_point::MOVED_BY);
+        state.shift = self.stop_point.as_ref().map_or(0, |_| stop_point::SHIFT);
         let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| state);
+        store.limiter(|state| &mut state.limiter);
         if self.setup.has_files() {
             // How many bytes one file call may move. What is written is taken from where it lies, and that may
             // be all of a guest's memory.
@@ -302,10 +302,13 @@ impl<W: World> Program<W> {
             })
         });
         if self.stop_point.is_some() {
-            // A guest that does little but call its host is hardly ever in its own code, where a signal meets it.
+            // A guest that does little but call functions of its host, or operations on memory, which are Wasmtime's, is
+            // hardly ever in its own code, where a signal meets it.
             store.call_hook(|context, hook| match hook {
-                CallHook::CallingHost | CallHook::ReturningFromHost => context.data().go_on(),
-                CallHook::CallingWasm | CallHook::ReturningFromWasm => Ok(()),
+                CallHook::CallingHost if context.data().world.was_missed() => {
+                    Err(Error::new(Halt::Stopped))
+                }
+                _ => Ok(()),
             });
         }
         match self.pre.instantiate(&mut store) {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use stockade_wire::message::FailureKind;
-use wasmtime::{Caller, Error, Extern, Memory, ResourceLimiter, Result};
+use wasmtime::{Caller, Extern, Memory};
 
-use super::failure::Halt;
 use super::limiter::Limiter;
 use super::world::World;
 use crate::text::{printable, printable_lines};
@@ -23,8 +22,8 @@ pub(crate) struct State<W> {
     pub(crate) panic: Option<Panic>,
     /// The memory, once the instance is made; a start function runs before that.
     pub(crate) memory: Option<Memory>,
-    /// By how many bytes the compiler moved the code.
-    pub(crate) moved_by: usize,
+    /// By how many bytes the compiler shifted the code.
+    pub(crate) shift: usize,
 }
 
 impl<W: World> State<W> {
@@ -35,16 +34,7 @@ impl<W: World> State<W> {
             limiter,
             panic: None,
             memory: None,
-            moved_by: 0,
-        }
-    }
-
-    /// Ends the call if it is to be stopped.
-    #[inline]
-    pub(crate) fn go_on(&self) -> Result<()> {
-        match self.world.stop_requested() {
-            true => Err(Error::new(Halt::Stopped)),
-            false => Ok(()),
+            shift: 0,
         }
     }
 
@@ -52,34 +42,6 @@ impl<W: World> State<W> {
     pub(crate) fn begin_call(&mut self) {
         self.limiter.begin_call();
         self.panic = None;
-    }
-}
-
-/// A guest that does little but grow is hardly ever in its own code, where a signal meets it.
-impl<W: World> ResourceLimiter for State<W> {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> Result<bool> {
-        // What has no size yet belongs to an instance that is being made, and to no call.
-        if current > 0 {
-            self.go_on()?;
-        }
-        self.limiter.memory_growing(current, desired, maximum)
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> Result<bool> {
-        if current > 0 {
-            self.go_on()?;
-        }
-        self.limiter.table_growing(current, desired, maximum)
     }
 }
 

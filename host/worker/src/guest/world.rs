@@ -9,6 +9,11 @@ pub trait World: Clone + Unpin + Send + Sync + 'static {
     /// Whether whoever made the current call wants it stopped.
     fn stop_requested(&self) -> bool;
 
+    /// Whether a signal has come for that and did not meet the guest in its own code.
+    fn was_missed(&self) -> bool {
+        self.stop_requested()
+    }
+
     /// Sleeps. `true` when the call is to be stopped.
     fn sleep(&self, duration: Duration) -> bool;
 

@@ -1,12 +1,12 @@
 //! The signal that stops a call, and what it does to the guest.
 //!
 //! It may arrive at any instruction of this thread, and for a call that is over: whether anything is to be stopped is
-//! for the slot to say. The host sends it once.
+//! for the slot to say. The host does not send it again.
 
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use stockade_wire::message::StopBy;
 use wasmtime::Engine;
@@ -29,7 +29,7 @@ struct Movable {
 
 /// When a guest that was not met is looked for again, in microseconds: long for a host function, and short for whoever
 /// waits for the end of its call.
-const AGAIN_AFTER: libc::suseconds_t = 100;
+const AGAIN_AFTER: libc::suseconds_t = 20;
 
 /// From now on SIGUSR1 makes the guest look whether it is to be stopped, or moves it to its [`StopPoint`], once that is
 /// known, if it is to be stopped.
@@ -72,7 +72,7 @@ extern "C" fn bump_epoch(_signal: c_int) {
     }
 }
 
-/// May load atomics, change where this thread goes on, and set an alarm.
+/// May use atomics, read code, change where this thread goes on, and set an alarm.
 ///
 /// A guest's functions own nothing of their host's: what they leave half done is its memory, its stack and its globals,
 /// and all of that is thrown away with the instance after a trap. Registers are not looked at any more. Frame pointers
@@ -85,20 +85,21 @@ extern "C" fn move_guest(_signal: c_int, _info: *const libc::siginfo_t, context:
     }
     // SAFETY: only `stop_at` stores a pointer, from a box that is never freed.
     let Movable { point, site } = unsafe { &*guest };
-    if !site.stop_requested() {
-        return;
+    if site.stop_requested() {
+        // SAFETY: with `SA_SIGINFO` the kernel passes this thread's context, which is the handler's alone.
+        let counter = unsafe { program_counter(context) };
+        if let Some(trap) = trap_from(point, *counter) {
+            *counter = trap;
+            return;
+        }
+        set_alarm(AGAIN_AFTER);
     }
-    // SAFETY: with `SA_SIGINFO` the kernel passes this thread's context, which is the handler's alone.
-    let counter = unsafe { program_counter(context) };
-    match instead_of(point, *counter) {
-        Some(trap) => *counter = trap,
-        None => come_again(),
-    }
+    site.set_missed();
 }
 
-/// Where a guest goes on that is at `counter` and is to be stopped; `None` when it cannot be stopped there.
-fn instead_of(point: &StopPoint, counter: usize) -> Option<usize> {
-    let trap = point.instead_of(counter)?;
+/// The trap, for a guest at `counter`; `None` when it cannot be stopped there.
+fn trap_from(point: &StopPoint, counter: usize) -> Option<usize> {
+    let trap = point.trap_from(counter)?;
     let next = ptr::with_exposed_provenance::<[u8; 4]>(counter);
     // SAFETY: what is executed can be read, and after a guest's last function there is more code.
     let next = unsafe { next.read_unaligned() };
@@ -119,22 +120,21 @@ const UNSETTLED: &[[u8; 4]] = if cfg!(target_arch = "x86_64") {
     &[]
 };
 
-/// Whether an alarm was set since [`stop_looking`].
-static ALARMED: AtomicBool = AtomicBool::new(false);
-
-/// The call is over: no alarm of it is to disturb the next one, whose file may be one that takes a signal for an error.
-#[inline]
-pub(crate) fn stop_looking() {
-    if ALARMED.load(Ordering::Relaxed) {
-        ALARMED.store(false, Ordering::Relaxed);
-        set_alarm(0);
+/// If a signal has come that has stopped nothing, has [`move_guest`] run again.
+pub(crate) fn look_again(site: &Site) {
+    if site.missed() {
+        set_alarm(AGAIN_AFTER);
     }
 }
 
-/// Has [`move_guest`] run again, once.
-fn come_again() {
-    ALARMED.store(true, Ordering::Relaxed);
-    set_alarm(AGAIN_AFTER);
+/// There is nothing to be stopped any more: no alarm is to disturb the next call, whose file may be one that takes a signal
+/// for an error.
+#[inline]
+pub(crate) fn look_no_more(site: &Site) {
+    if site.missed() {
+        site.forget_missed();
+        set_alarm(0);
+    }
 }
 
 /// In so many microseconds; zero is never.

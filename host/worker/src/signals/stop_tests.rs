@@ -1,7 +1,7 @@
 //! A guest is stopped before each of its instructions, one run for each, under a processor that stops after every one.
 
 use std::arch::asm;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use stockade_wire::message::WasiSetup;
 
@@ -54,14 +54,14 @@ extern "C" fn after_one(_: c_int, _: *const libc::siginfo_t, context: *mut c_voi
     let point = unsafe { &*POINT.load(Ordering::Acquire) };
     // SAFETY: as in `move_guest`.
     let counter = unsafe { program_counter(context) };
-    if point.instead_of(*counter).is_none() {
+    if point.trap_from(*counter).is_none() {
         return;
     }
     let left = LEFT.load(Ordering::Relaxed);
     if left > 0 {
         return LEFT.store(left - 1, Ordering::Relaxed);
     }
-    if let Some(trap) = instead_of(point, *counter) {
+    if let Some(trap) = trap_from(point, *counter) {
         *counter = trap;
         STOPPED.store(true, Ordering::Relaxed);
         // SAFETY: the context is this handler's alone.
