@@ -693,9 +693,10 @@ fn each_hostile_guest_ends_as_it_should_costs_no_memory_and_leaves_an_innocent_c
         assert!(guests.len() >= 50, "{}", guests.len());
         let before = census();
         let other = host_of(guest::hello()).build_blocking().unwrap();
-        for guest in &guests {
+        let ways = [Interrupt::Epoch, Interrupt::Signal];
+        for (guest, interrupt) in guests.iter().flat_map(|guest| ways.map(|way| (guest, way))) {
             let resident = census::forget_peak();
-            match builder(guest).build_blocking() {
+            match builder(guest).interrupt(interrupt).build_blocking() {
                 Ok(host) => {
                     assert!(!guest.ends.at_build(), "{} must not be served", guest.name);
                     attack_with(guest, &host);

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use stockade::{Cause, Error, Host, Limits, Module, State};
+use stockade::{Cause, Error, Host, Interrupt, Limits, Module, State};
 use stockade_tests::{host_of, wait_for};
 
 use crate::modules::module;
@@ -196,6 +196,10 @@ fn whatever_is_imported_and_however_it_is_called_no_worker_dies() {
             0 => State::Fresh,
             _ => State::Keep,
         };
+        let interrupt = match seed / 2 % 2 {
+            0 => Interrupt::Epoch,
+            _ => Interrupt::Signal,
+        };
         let limits = Limits {
             memory_bytes: 16 << 20,
             ..Limits::default()
@@ -204,6 +208,7 @@ fn whatever_is_imported_and_however_it_is_called_no_worker_dies() {
             .no_cache()
             .workers(1)
             .state(state)
+            .interrupt(interrupt)
             .limits(limits)
             .interrupt_grace(stockade_tests::BOUND)
             .build_blocking()
