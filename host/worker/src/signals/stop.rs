@@ -88,7 +88,9 @@ extern "C" fn move_guest(_signal: c_int, _info: *const libc::siginfo_t, context:
     if site.stop_requested() {
         // SAFETY: with `SA_SIGINFO` the kernel passes this thread's context, which is the handler's alone.
         let counter = unsafe { program_counter(context) };
-        if let Some(trap) = trap_from(point, *counter) {
+        if let Some(counter) = counter
+            && let Some(trap) = trap_from(point, *counter)
+        {
             *counter = trap;
             return;
         }
@@ -153,11 +155,11 @@ fn set_alarm(microseconds: libc::suseconds_t) {
     unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const after, ptr::null_mut()) };
 }
 
-/// Where the thread goes on that was interrupted.
+/// Where the thread goes on that was interrupted. `None` on machines for which no host is built.
 ///
 /// # Safety
 /// `context` must be what the kernel passes to a handler, and nobody else may use it meanwhile.
-unsafe fn program_counter<'a>(context: *mut c_void) -> &'a mut usize {
+unsafe fn program_counter<'a>(context: *mut c_void) -> Option<&'a mut usize> {
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the caller's promise. A register is as wide as an address.
     unsafe {
@@ -165,7 +167,12 @@ unsafe fn program_counter<'a>(context: *mut c_void) -> &'a mut usize {
         let counter = &raw mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
         #[cfg(target_arch = "aarch64")]
         let counter = &raw mut (*context).uc_mcontext.pc;
-        &mut *counter.cast()
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let counter = {
+            let _ = context;
+            ptr::null_mut::<usize>()
+        };
+        counter.cast::<usize>().as_mut()
     }
 }
 

@@ -53,7 +53,7 @@ extern "C" fn after_one(_: c_int, _: *const libc::siginfo_t, context: *mut c_voi
     // SAFETY: the test sets it before it has the processor stop, from a program that outlives that.
     let point = unsafe { &*POINT.load(Ordering::Acquire) };
     // SAFETY: as in `move_guest`.
-    let counter = unsafe { program_counter(context) };
+    let counter = unsafe { program_counter(context) }.unwrap();
     if point.trap_from(*counter).is_none() {
         return;
     }
