@@ -16,8 +16,8 @@ fn both_sides_win_and_nothing_else_happens(races: u64, interrupt: Interrupt) {
 
 #[test]
 fn a_cancel_against_the_end_of_its_call_is_won_by_one_of_them_and_the_worker_serves_on() {
-    both_sides_win_and_nothing_else_happens(20_000, Interrupt::Epoch);
-    both_sides_win_and_nothing_else_happens(20_000, Interrupt::Signal);
+    both_sides_win_and_nothing_else_happens(10_000, Interrupt::Epoch);
+    both_sides_win_and_nothing_else_happens(10_000, Interrupt::Signal);
 }
 
 #[test]

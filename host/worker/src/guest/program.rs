@@ -302,8 +302,8 @@ impl<W: World> Program<W> {
             })
         });
         if self.stop_point.is_some() {
-            // A guest that does little but call functions of its host, or operations on memory, which are Wasmtime's, is
-            // hardly ever in its own code, where a signal meets it.
+            // A guest that does little but grow, or call functions of its host, is hardly ever in its own code, where a
+            // signal meets it.
             store.call_hook(|context, hook| match hook {
                 CallHook::CallingHost if context.data().world.was_missed() => {
                     Err(Error::new(Halt::Stopped))
