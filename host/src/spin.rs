@@ -2,8 +2,9 @@
 //!
 //! A wake-up across CPUs costs tens of microseconds, a poll that fails costs its length in CPU time. So
 //! nobody polls while every CPU has a call already, and a function whose polls keep failing is polled for
-//! more and more rarely. A thread with other calls under way polls for less long. Whoever polls for longer than a small call takes offers its CPU to others: the other
-//! side may be waiting for that very one, and a switch between two who are awake costs little.
+//! more and more rarely. A thread with other calls under way polls for less long. Whoever polls for longer than a
+//! small call takes offers its CPU to others: the other side may be waiting for that very one, and a switch between
+//! two who are awake costs little.
 //!
 //! What follows a stop is polled for whatever was learned: its end, once, and the next call, whose worker makes a new
 //! instance first. Both take less than the wake-ups that they spare, and stops are the host's own. The first call of a

@@ -103,7 +103,7 @@ extern "C" fn move_guest(_signal: c_int, _info: *const libc::siginfo_t, context:
 fn trap_from(point: &StopPoint, counter: usize) -> Option<usize> {
     let trap = point.trap_from(counter)?;
     let next = ptr::with_exposed_provenance::<[u8; 4]>(counter);
-    // SAFETY: what is executed can be read, and after a guest's last function there is more code.
+    // SAFETY: code is mapped to be read as well, and the artifact, which is one mapping, goes on behind its functions.
     let next = unsafe { next.read_unaligned() };
     (!UNSETTLED.contains(&next)).then_some(trap)
 }

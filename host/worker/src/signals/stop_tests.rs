@@ -52,7 +52,7 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 extern "C" fn after_one(_: c_int, _: *const libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the test sets it before it has the processor stop, from a program that outlives that.
     let point = unsafe { &*POINT.load(Ordering::Acquire) };
-    // SAFETY: as in `move_guest`.
+    // SAFETY: with `SA_SIGINFO` the kernel passes this thread's context, which is the handler's alone.
     let counter = unsafe { program_counter(context) }.unwrap();
     if point.trap_from(*counter).is_none() {
         return;
@@ -90,13 +90,14 @@ impl World for Stepping {
     }
 
     fn progress(&self, _progress: [u64; 2]) {
-        // SAFETY: the flag changes nothing but that a signal follows each instruction, whose handler is set.
+        // SAFETY: a signal follows each instruction, whose handler is set and changes nothing but the guest's way. What is
+        // pushed is popped.
         unsafe { asm!("pushfq", "or qword ptr [rsp], {}", "popfq", const TRAP_FLAG) };
     }
 }
 
 fn step_no_more() {
-    // SAFETY: as above.
+    // SAFETY: without the flag the processor goes on as ever.
     unsafe { asm!("pushfq", "and qword ptr [rsp], {}", "popfq", const !TRAP_FLAG) };
 }
 
