@@ -53,7 +53,7 @@ extern "C" fn after_one(_: c_int, _: *const libc::siginfo_t, context: *mut c_voi
     // SAFETY: the test sets it before it has the processor stop, from a program that outlives that.
     let point = unsafe { &*POINT.load(Ordering::Acquire) };
     // SAFETY: with `SA_SIGINFO` the kernel passes this thread's context, which is the handler's alone.
-    let counter = unsafe { program_counter(context) }.unwrap();
+    let counter = unsafe { program_counter(context) }.expect("the kernel passes a context");
     if point.trap_from(*counter).is_none() {
         return;
     }
