@@ -11,13 +11,81 @@ use stockade_wire::slot::RequestWriter;
 use crate::bounded::{self, Budget};
 use crate::{Codec, Error, numeric};
 
+/// What a request is written into.
+pub(crate) trait Sink: std::io::Write + bincode::enc::write::Writer {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for RequestWriter<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        RequestWriter::put(self, bytes);
+    }
+}
+
+/// A short request in the making. One that would be longer than `max` is given up.
+#[derive(Debug)]
+pub(crate) struct Short {
+    bytes: Vec<u8>,
+    max: usize,
+    is_longer: bool,
+}
+
+impl Short {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            max,
+            is_longer: false,
+        }
+    }
+
+    /// The request, if it is short.
+    pub(crate) fn finish(self) -> Option<Vec<u8>> {
+        (!self.is_longer).then_some(self.bytes)
+    }
+}
+
+impl Sink for Short {
+    fn put(&mut self, bytes: &[u8]) {
+        self.is_longer |= self.bytes.len() + bytes.len() > self.max;
+        if !self.is_longer {
+            self.bytes.extend(bytes);
+        }
+    }
+}
+
+impl std::io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.put(bytes);
+        match self.is_longer {
+            true => Err(std::io::ErrorKind::FileTooLarge.into()),
+            false => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl bincode::enc::write::Writer for Short {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.put(bytes);
+        match self.is_longer {
+            true => Err(bincode::error::EncodeError::UnexpectedEnd),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Writes the request of one call: a codec byte and the encoded arguments, or plain numbers.
 pub(crate) fn encode<A: Serialize + ?Sized>(
     function: &str,
     kind: &FunctionKind,
     codec: Codec,
     args: &A,
-    writer: &mut RequestWriter<'_>,
+    writer: &mut impl Sink,
 ) -> Result<(), Error> {
     let failed = |reason: String| Error::EncodeArgs {
         function: function.to_owned(),

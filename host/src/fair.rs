@@ -1,6 +1,6 @@
 //! A first-in-first-out queue of waiting tasks, each given at most one value.
 //!
-//! Owns only the order. A value that was given to a waiter which then leaves comes back from
+//! Owns only the order, and what each place is labelled with. A value that was given to a waiter which then leaves comes back from
 //! [`Queue::leave`], so nothing is lost between the two.
 
 use std::collections::VecDeque;
@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 #[derive(Debug)]
-pub(crate) struct Queue<T> {
-    places: VecDeque<Arc<Place<T>>>,
+pub(crate) struct Queue<T, L = ()> {
+    places: VecDeque<(Arc<Place<T>>, L)>,
     /// How many of them still wait.
     waiting: usize,
 }
@@ -34,7 +34,7 @@ impl<T> Place<T> {
     }
 }
 
-impl<T> Queue<T> {
+impl<T, L> Queue<T, L> {
     pub(crate) fn new() -> Self {
         Self {
             places: VecDeque::new(),
@@ -48,9 +48,9 @@ impl<T> Queue<T> {
     }
 
     /// Takes a place at the end.
-    pub(crate) fn join(&mut self) -> Ticket<T> {
+    pub(crate) fn join(&mut self, label: L) -> Ticket<T> {
         let place = Arc::new(Place(Mutex::new(Stage::Waiting(None))));
-        self.places.push_back(Arc::clone(&place));
+        self.places.push_back((Arc::clone(&place), label));
         self.waiting += 1;
         Ticket(place)
     }
@@ -58,7 +58,7 @@ impl<T> Queue<T> {
     /// Gives `value` to the first that waits and returns its waker, to be woken once the queue's lock is
     /// released; or returns the value, when nobody waits.
     pub(crate) fn give(&mut self, value: T) -> Result<Option<Waker>, T> {
-        while let Some(place) = self.places.pop_front() {
+        while let Some((place, _)) = self.places.pop_front() {
             let mut stage = place.stage();
             if let Stage::Waiting(waker) = &mut *stage {
                 let waker = waker.take();
@@ -70,6 +70,29 @@ impl<T> Queue<T> {
         Err(value)
     }
 
+    /// Gives a value to the first that waits, if `choose` has one for its label and its waker.
+    pub(crate) fn give_if(
+        &mut self,
+        choose: impl FnOnce(&L, &mut Option<Waker>) -> Option<T>,
+    ) -> bool {
+        while let Some((place, label)) = self.places.front() {
+            let mut stage = place.stage();
+            if let Stage::Waiting(waker) = &mut *stage {
+                let Some(value) = choose(label, waker) else {
+                    return false;
+                };
+                *stage = Stage::Given(value);
+                drop(stage);
+                self.waiting -= 1;
+                self.places.pop_front();
+                return true;
+            }
+            drop(stage);
+            self.places.pop_front();
+        }
+        false
+    }
+
     /// Gives up a place.
     pub(crate) fn leave(&mut self, ticket: &Ticket<T>) -> Left<T> {
         let stage = std::mem::replace(&mut *ticket.0.stage(), Stage::Left);
@@ -79,7 +102,7 @@ impl<T> Queue<T> {
                 // Abandoned places are skipped by `give`; they must not pile up behind one patient waiter.
                 if self.places.len() > 2 * self.waiting + 16 {
                     self.places
-                        .retain(|place| matches!(*place.stage(), Stage::Waiting(_)));
+                        .retain(|(place, _)| matches!(*place.stage(), Stage::Waiting(_)));
                 }
                 Left {
                     value: None,
@@ -140,7 +163,7 @@ mod tests {
     #[test]
     fn values_go_to_the_first_that_still_waits() {
         let mut queue = Queue::new();
-        let tickets: Vec<_> = (0..3).map(|_| queue.join()).collect();
+        let tickets: Vec<_> = (0..3).map(|_| queue.join(())).collect();
         assert!(poll(&tickets[0]).is_pending());
         assert_eq!(queue.leave(&tickets[0]).value, None);
         assert!(queue.give('a').is_ok());
@@ -153,10 +176,10 @@ mod tests {
 
     #[test]
     fn abandoned_places_do_not_pile_up() {
-        let mut queue = Queue::<()>::new();
-        let _patient = queue.join();
+        let mut queue = Queue::<(), ()>::new();
+        let _patient = queue.join(());
         for _ in 0..10_000 {
-            let ticket = queue.join();
+            let ticket = queue.join(());
             let _ = queue.leave(&ticket);
         }
         assert!(queue.places.len() < 100);

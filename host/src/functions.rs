@@ -10,6 +10,7 @@ use stockade_wire::module_info::{FunctionInfo, FunctionKind, ModuleInfo};
 use crate::Error;
 use crate::signature;
 use crate::spin::Lucks;
+use crate::typical::TypicalTime;
 
 /// The functions of a module.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) struct Functions {
 pub(crate) struct Entry {
     pub(crate) info: FunctionInfo,
     pub(crate) lucks: Lucks,
+    pub(crate) typical: TypicalTime,
     fitting: [OnceLock<TypePair>; FITTING_KEPT],
 }
 
@@ -108,6 +110,7 @@ impl Functions {
             functions.entries.push(Entry {
                 info: bounded(function),
                 lucks: Lucks::default(),
+                typical: TypicalTime::default(),
                 fitting: Default::default(),
             });
         }
@@ -121,6 +124,7 @@ impl Functions {
                     docs: String::new(),
                 },
                 lucks: Lucks::default(),
+                typical: TypicalTime::default(),
                 fitting: Default::default(),
             });
         }

@@ -136,6 +136,7 @@ mod process;
 mod progress;
 mod report;
 mod retire;
+mod rider;
 mod service;
 mod signature;
 mod spin;
@@ -143,6 +144,7 @@ mod stats;
 mod supervisor;
 mod timings;
 mod trials;
+mod typical;
 mod walls;
 mod wasi;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::fair::{Queue, Ticket};
+use crate::rider::{Ride, Rider};
 
 /// A number of permits, one for each call that runs.
 ///
@@ -29,8 +30,28 @@ struct Shared {
 struct Waiters {
     total: usize,
     /// Calls that have run already and had lent their permit: they go before all others.
-    first: Queue<()>,
-    queue: Queue<()>,
+    first: Line,
+    queue: Line,
+}
+
+/// Calls that wait, and those of them that may be taken along.
+type Line = Queue<Given, Option<Arc<Rider>>>;
+
+/// What a place in line was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Permit,
+    /// Its call has been taken along.
+    Ride,
+}
+
+/// What becomes of a call that waits.
+#[derive(Debug)]
+pub(crate) enum Pass {
+    /// It may run, and take others along, if it may itself be taken.
+    Permit(Permit, Option<Arc<Rider>>),
+    /// It travels with another call.
+    Ride(Ride),
 }
 
 impl Waiters {
@@ -38,7 +59,7 @@ impl Waiters {
         self.first.waiting() + self.queue.waiting()
     }
 
-    fn line(&mut self, first: bool) -> &mut Queue<()> {
+    fn line(&mut self, first: bool) -> &mut Line {
         if first {
             &mut self.first
         } else {
@@ -107,32 +128,80 @@ impl Limiter {
         self.0.lock().waiting()
     }
 
-    /// A permit now, or a place in the queue.
-    pub(crate) fn acquire(&self) -> Result<Permit, WaitPermit> {
-        self.take_or_join(false)
+    /// A permit now, or a place in the queue. From there the call may be taken along by one before it, if `rider` makes
+    /// it one.
+    pub(crate) fn acquire(
+        &self,
+        rider: impl FnOnce() -> Option<Arc<Rider>>,
+    ) -> Result<Permit, WaitPermit> {
+        self.take_or_join(false, rider)
     }
 
-    /// The same for a call that had given its permit back for a while: it goes before those that have not begun.
+    /// The same for a call that has had a permit before: it goes before those that have not.
     pub(crate) fn acquire_first(&self) -> Result<Permit, WaitPermit> {
-        self.take_or_join(true)
+        self.take_or_join(true, || None)
     }
 
     #[inline]
-    fn take_or_join(&self, first: bool) -> Result<Permit, WaitPermit> {
+    fn take_or_join(
+        &self,
+        first: bool,
+        rider: impl FnOnce() -> Option<Arc<Rider>>,
+    ) -> Result<Permit, WaitPermit> {
         if !self.0.contended.load(Ordering::SeqCst) && self.0.take_free() {
             return Ok(Permit(Arc::clone(&self.0)));
         }
+        let rider = rider();
         let mut waiters = self.0.lock();
         let place = WaitPermit {
             shared: Arc::clone(&self.0),
-            ticket: Some(waiters.line(first).join()),
+            ticket: Some(waiters.line(first).join(rider.clone())),
             first,
+            rider,
             is_only: waiters.waiting() == 1,
         };
         self.0.contended.store(true, Ordering::SeqCst);
         // Whatever came back meanwhile goes to the first in line, who may be this one.
+        let wakers = self.0.give_free(&mut waiters);
+        // Under the lock, as the call may be taken along as soon as that is released.
+        let place = place.if_given();
+        drop(waiters);
+        wakers.into_iter().for_each(Waker::wake);
+        place
+    }
+
+    /// Takes calls out of the line that may travel with `leader`, which has a permit: as many as are next, at most `most`
+    /// and no more than its share of those that wait. They are called, and are to board.
+    pub(crate) fn take_along(
+        &self,
+        leader: &Rider,
+        most: usize,
+        bytes_max: usize,
+    ) -> Vec<Arc<Rider>> {
+        let mut along = Vec::new();
+        // The look before spares the lock where nobody waits.
+        if !self.0.contended.load(Ordering::SeqCst) {
+            return along;
+        }
+        let mut waiters = self.0.lock();
+        let share = waiters.queue.waiting().div_ceil(waiters.total.max(1));
+        let mut bytes = leader.bytes();
+        while along.len() < most.min(share) {
+            let called = waiters.queue.give_if(|rider, waker| {
+                let rider = rider.as_ref().filter(|rider| rider.route == leader.route)?;
+                bytes += rider.bytes();
+                (bytes <= bytes_max).then(|| {
+                    rider.call(waker.take());
+                    along.push(Arc::clone(rider));
+                    Given::Ride
+                })
+            });
+            if !called {
+                break;
+            }
+        }
         self.0.serve(waiters);
-        place.if_given()
+        along
     }
 }
 
@@ -154,19 +223,25 @@ impl Shared {
 
     /// Gives free permits to those who wait, first come first served.
     fn serve(&self, mut waiters: MutexGuard<'_, Waiters>) {
+        let wakers = self.give_free(&mut waiters);
+        drop(waiters);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The same, and returns whom to wake when the lock is released.
+    fn give_free(&self, waiters: &mut Waiters) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while waiters.waiting() > 0 && self.take_free() {
-            let given = waiters.first.give(());
-            match given.or_else(|()| waiters.queue.give(())) {
+            let given = waiters.first.give(Given::Permit);
+            match given.or_else(|permit| waiters.queue.give(permit)) {
                 Ok(waker) => wakers.extend(waker),
-                Err(()) => _ = self.free.fetch_add(1, Ordering::SeqCst),
+                Err(_) => _ = self.free.fetch_add(1, Ordering::SeqCst),
             }
         }
         if waiters.waiting() == 0 {
             self.contended.store(false, Ordering::SeqCst);
         }
-        drop(waiters);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 
     fn give_back(&self) {
@@ -191,8 +266,9 @@ impl Drop for Permit {
 #[derive(Debug)]
 pub(crate) struct WaitPermit {
     shared: Arc<Shared>,
-    ticket: Option<Ticket<()>>,
+    ticket: Option<Ticket<Given>>,
     first: bool,
+    rider: Option<Arc<Rider>>,
     /// Whether nobody else waited when it was taken.
     is_only: bool,
 }
@@ -201,8 +277,8 @@ impl WaitPermit {
     /// The permit, if the place has been given one.
     fn if_given(mut self) -> Result<Permit, Self> {
         match self.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(permit) => Ok(permit),
-            Poll::Pending => Err(self),
+            Poll::Ready(Pass::Permit(permit, _)) => Ok(permit),
+            _ => Err(self),
         }
     }
 
@@ -211,14 +287,30 @@ impl WaitPermit {
         self.is_only
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Pass> {
         let Some(ticket) = &self.ticket else {
             return Poll::Pending;
         };
-        ticket.poll(cx).map(|()| {
+        ticket.poll(cx).map(|given| {
             self.ticket = None;
-            Permit(Arc::clone(&self.shared))
+            self.pass(given)
         })
+    }
+
+    /// The same for one that cannot be taken along.
+    pub(crate) fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+        match self.poll(cx) {
+            Poll::Ready(Pass::Permit(permit, _)) => Poll::Ready(permit),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn pass(&mut self, given: Given) -> Pass {
+        let rider = self.rider.take();
+        match (given, rider) {
+            (Given::Ride, Some(rider)) => Pass::Ride(Ride::new(rider)),
+            (_, rider) => Pass::Permit(Permit(Arc::clone(&self.shared)), rider),
+        }
     }
 }
 
@@ -231,9 +323,8 @@ impl Drop for WaitPermit {
         let left = waiters.line(self.first).leave(&ticket);
         // Unsets the mark when this was the last one.
         self.shared.serve(waiters);
-        if left.value.is_some() {
-            self.shared.give_back();
-        }
+        // A permit goes on to the next, and a call that was taken along is left.
+        drop(left.value.map(|given| self.pass(given)));
     }
 }
 
@@ -242,15 +333,15 @@ mod tests {
     use super::*;
 
     fn poll(wait: &mut WaitPermit) -> Poll<Permit> {
-        wait.poll(&mut Context::from_waker(Waker::noop()))
+        wait.poll_permit(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn permits_go_round_in_order_and_none_is_lost() {
         let limiter = Limiter::new(1);
-        let first = limiter.acquire().unwrap();
-        let mut second = limiter.acquire().unwrap_err();
-        let mut third = limiter.acquire().unwrap_err();
+        let first = limiter.acquire(|| None).unwrap();
+        let mut second = limiter.acquire(|| None).unwrap_err();
+        let mut third = limiter.acquire(|| None).unwrap_err();
         assert_eq!((limiter.available(), limiter.waiting()), (0, 2));
         drop(first);
         assert!(poll(&mut third).is_pending());
@@ -269,8 +360,8 @@ mod tests {
     #[test]
     fn who_lent_a_permit_goes_before_those_who_never_had_one() {
         let limiter = Limiter::new(1);
-        let permit = limiter.acquire().unwrap();
-        let mut later = limiter.acquire().unwrap_err();
+        let permit = limiter.acquire(|| None).unwrap();
+        let mut later = limiter.acquire(|| None).unwrap_err();
         let mut first = limiter.acquire_first().unwrap_err();
         let mut second = limiter.acquire_first().unwrap_err();
         assert_eq!(limiter.waiting(), 3);
@@ -289,16 +380,19 @@ mod tests {
     #[test]
     fn a_shrink_takes_effect_as_permits_come_back() {
         let limiter = Limiter::new(2);
-        let (a, b) = (limiter.acquire().unwrap(), limiter.acquire().unwrap());
+        let (a, b) = (
+            limiter.acquire(|| None).unwrap(),
+            limiter.acquire(|| None).unwrap(),
+        );
         limiter.set_total(1);
-        let mut wait = limiter.acquire().unwrap_err();
+        let mut wait = limiter.acquire(|| None).unwrap_err();
         drop(a);
         assert!(poll(&mut wait).is_pending());
         drop(b);
         assert!(poll(&mut wait).is_ready());
         assert_eq!(limiter.borrowed(), 0);
         limiter.set_total(0);
-        let mut wait = limiter.acquire().unwrap_err();
+        let mut wait = limiter.acquire(|| None).unwrap_err();
         assert!(poll(&mut wait).is_pending());
         limiter.set_total(3);
         assert!(poll(&mut wait).is_ready());
@@ -315,16 +409,16 @@ mod tests {
                 let (limiter, running) = (&limiter, &running);
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
-                        let permit = match limiter.acquire() {
+                        let permit = match limiter.acquire(|| None) {
                             Ok(permit) => permit,
                             // Some leave the queue, given or not.
                             Err(place) if (round + thread) % 3 == 0 => {
                                 drop(place);
                                 continue;
                             }
-                            Err(mut place) => {
-                                crate::park::block_on(std::future::poll_fn(|cx| place.poll(cx)))
-                            }
+                            Err(mut place) => crate::park::block_on(std::future::poll_fn(|cx| {
+                                place.poll_permit(cx)
+                            })),
                         };
                         assert!(running.fetch_add(1, Ordering::SeqCst) < 2);
                         running.fetch_sub(1, Ordering::SeqCst);

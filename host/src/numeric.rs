@@ -7,13 +7,14 @@ use std::fmt;
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::ser::{self, Impossible, Serialize, SerializeTuple, Serializer};
 use stockade_wire::module_info::Number;
-use stockade_wire::slot::RequestWriter;
+
+use crate::codec::Sink;
 
 /// Writes the numbers of a tuple, each checked against the type that the export wants.
 pub(crate) fn encode<A: Serialize + ?Sized>(
     args: &A,
     params: &[Number],
-    writer: &mut RequestWriter<'_>,
+    writer: &mut impl Sink,
 ) -> Result<(), Mismatch> {
     let mut numbers = Numbers { params, writer };
     args.serialize(Args(&mut numbers))?;
@@ -66,12 +67,12 @@ impl de::Error for Mismatch {
     }
 }
 
-struct Numbers<'a, 'slot> {
+struct Numbers<'a, W> {
     params: &'a [Number],
-    writer: &'a mut RequestWriter<'slot>,
+    writer: &'a mut W,
 }
 
-impl Numbers<'_, '_> {
+impl<W: Sink> Numbers<'_, W> {
     fn put(&mut self, number: Number, bits: u64, found: &str) -> Result<(), Mismatch> {
         match self.params.split_first() {
             Some((wanted, rest)) if *wanted == number => {
@@ -89,10 +90,10 @@ impl Numbers<'_, '_> {
 }
 
 /// Takes the tuple apart.
-struct Args<'a, 'b, 'slot>(&'a mut Numbers<'b, 'slot>);
+struct Args<'a, 'b, W>(&'a mut Numbers<'b, W>);
 
 /// Takes one number.
-struct One<'a, 'b, 'slot>(&'a mut Numbers<'b, 'slot>);
+struct One<'a, 'b, W>(&'a mut Numbers<'b, W>);
 
 fn no_number<T>(what: &str) -> Result<T, Mismatch> {
     Err(Mismatch(format!(
@@ -186,7 +187,7 @@ macro_rules! refuse_compounds {
     };
 }
 
-impl Serializer for Args<'_, '_, '_> {
+impl<W: Sink> Serializer for Args<'_, '_, W> {
     type SerializeTuple = Self;
     refuse_compounds!();
     refuse! {
@@ -215,7 +216,7 @@ impl Serializer for Args<'_, '_, '_> {
     }
 }
 
-impl SerializeTuple for Args<'_, '_, '_> {
+impl<W: Sink> SerializeTuple for Args<'_, '_, W> {
     type Ok = ();
     type Error = Mismatch;
 
@@ -228,7 +229,7 @@ impl SerializeTuple for Args<'_, '_, '_> {
     }
 }
 
-impl Serializer for One<'_, '_, '_> {
+impl<W: Sink> Serializer for One<'_, '_, W> {
     type SerializeTuple = Impossible<(), Mismatch>;
     refuse_compounds!();
     refuse! {

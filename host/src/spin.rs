@@ -101,6 +101,15 @@ pub(crate) fn linger(may_poll: bool) -> Linger {
     }
 }
 
+/// The same after calls that had waited in line and travel together: more of them are likely to wait by then. The worker
+/// stays where it is, as every CPU is busy.
+pub(crate) fn linger_for_more() -> Linger {
+    match *CPUS {
+        0 => Linger::NONE,
+        _ => Linger::beside(LINGER, None),
+    }
+}
+
 /// The same for a worker that somebody waits for.
 pub(crate) fn linger_first() -> Linger {
     match is_alone() && has_cpu() {
@@ -163,6 +172,8 @@ pub(crate) struct Lucks {
     /// Beside other calls of the same thread. Without such polls it would sleep for each call while it has two under way,
     /// and so always have two.
     pub(crate) beside: Luck,
+    /// For several calls that travel together.
+    pub(crate) together: Luck,
 }
 
 /// How polling for one function has gone, in one of two situations.

@@ -98,8 +98,11 @@ pub struct CallCounts {
     pub rejected: u64,
     /// They have a worker now.
     pub running: u64,
-    /// They wait for a permit or a worker now.
+    /// They wait for a permit or a worker now, or travel with others and their callers have not looked since.
     pub queued: u64,
+    /// They waited in line and travelled with others of the same function: one worker has run several of them, one
+    /// after the other, without anybody being woken in between. Each is counted elsewhere, too.
+    pub together: u64,
     /// Bytes of encoded arguments that were given to workers.
     pub bytes_in: u64,
     /// Bytes of encoded results that came back.

@@ -3,6 +3,7 @@
 //! that traps.
 
 use std::hint::{assert_unchecked, black_box};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use stockade_guest::work;
 
@@ -66,6 +67,35 @@ pub fn spin() {
     loop {
         turns = black_box(turns.wrapping_add(1));
     }
+}
+
+static BEGUN: [AtomicU8; 1 << 10] = [const { AtomicU8::new(0) }; 1 << 10];
+
+fn begun(number: u64) -> &'static AtomicU8 {
+    &BEGUN[number as usize % BEGUN.len()]
+}
+
+/// How often [`one_of`] has begun with this number in this instance since this was last asked.
+#[work]
+pub fn times_of(number: u64) -> u8 {
+    begun(number).swap(0, Ordering::Relaxed)
+}
+
+/// Does the deed of this number, one of many that a function's callers may want of it, and gives `number` back.
+#[work]
+pub fn one_of(deed: u8, number: u64) -> u64 {
+    begun(number).fetch_add(1, Ordering::Relaxed);
+    match deed {
+        0 => _ = spin_for(10_000),
+        1 => spin(),
+        2 => {
+            eprintln!("the last words of {number}");
+            panic!("the end of {number}");
+        }
+        3 => println!("what {number} says"),
+        _ => unreachable(),
+    }
+    number
 }
 
 /// Computes for so many turns.

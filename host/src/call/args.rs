@@ -1,10 +1,18 @@
 //! What a call sends: the arguments of one call, or those of several that travel together.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use serde::Serialize;
 use stockade_wire::module_info::FunctionKind;
 use stockade_wire::slot::RequestWriter;
 
-use crate::{Codec, Error, codec};
+use crate::codec::{self, Short};
+use crate::rider::Rider;
+use crate::{Codec, Error};
+
+/// A call that waits is taken along by another only if its request is no longer than this.
+const SHORT_MAX: usize = 1 << 10;
 
 /// What a call sends. Public in name only: it is in bounds of the public future.
 pub trait Args {
@@ -19,6 +27,9 @@ pub trait Args {
         codec: Codec,
         writer: &mut RequestWriter<'_>,
     ) -> Result<(), Error>;
+
+    /// The same as bytes, if it is one call's, short and without fault.
+    fn short(&self, name: &str, kind: &FunctionKind, codec: Codec) -> Option<Vec<u8>>;
 }
 
 impl<A: Serialize> Args for A {
@@ -36,6 +47,12 @@ impl<A: Serialize> Args for A {
         writer: &mut RequestWriter<'_>,
     ) -> Result<(), Error> {
         codec::encode(name, kind, codec, self, writer)
+    }
+
+    fn short(&self, name: &str, kind: &FunctionKind, codec: Codec) -> Option<Vec<u8>> {
+        let mut short = Short::new(SHORT_MAX);
+        codec::encode(name, kind, codec, self, &mut short).ok()?;
+        short.finish()
     }
 }
 
@@ -60,5 +77,40 @@ impl<A: Serialize> Args for Chunk<A> {
             writer.put_item(|writer| args.write(name, kind, codec, writer))?;
         }
         Ok(())
+    }
+
+    fn short(&self, _: &str, _: &FunctionKind, _: Codec) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// The same of several callers, each encoded by its own. At least two.
+#[derive(Debug)]
+pub(crate) struct Requests(pub(crate) Arc<[Arc<Rider>]>);
+
+impl Args for Requests {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn write(
+        &self,
+        _: &str,
+        _: &FunctionKind,
+        _: Codec,
+        writer: &mut RequestWriter<'_>,
+    ) -> Result<(), Error> {
+        writer.share();
+        for rider in &*self.0 {
+            let Ok(()) = writer.put_item(|writer| -> Result<(), Infallible> {
+                writer.put(&rider.request);
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
+    fn short(&self, _: &str, _: &FunctionKind, _: Codec) -> Option<Vec<u8>> {
+        None
     }
 }

@@ -65,7 +65,18 @@ where
     }
 
     /// Encodes the arguments straight into the worker's slot and gives it the call.
-    fn dispatch(&mut self, permit: Permit, lease: Lease) -> Result<(), Error> {
+    pub(super) fn dispatch(&mut self, permit: Permit, lease: Lease) -> Result<(), Error> {
+        if let Some(rider) = self
+            .waiting
+            .as_mut()
+            .and_then(|waiting| waiting.rider.take())
+        {
+            let along = self.take_along(&rider);
+            if !along.is_empty() {
+                self.lead(rider, along, permit, lease);
+                return Ok(());
+            }
+        }
         // Over unless it is published: encoding runs the application's code, which may panic.
         self.end();
         let written = self.write(&lease)?;

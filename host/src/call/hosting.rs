@@ -77,7 +77,7 @@ impl Hosting {
         let Stage::WaitsForPermit(place, bytes) = &mut self.stage else {
             return Poll::Pending;
         };
-        let Poll::Ready(permit) = place.poll(cx) else {
+        let Poll::Ready(permit) = place.poll_permit(cx) else {
             return Poll::Pending;
         };
         let bytes = std::mem::take(bytes);

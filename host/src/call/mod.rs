@@ -10,6 +10,7 @@ mod replies;
 mod running;
 mod serving;
 mod settling;
+mod together;
 mod waiting;
 
 use std::future::IntoFuture;

@@ -1,5 +1,6 @@
 //! What came back, and what it says.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,26 @@ pub(crate) struct Raw {
     payload: Payload,
     /// None when nothing is left to be done with the worker.
     from: Option<(Arc<Worker>, CallOf)>,
+}
+
+/// What a chunk has left beside its replies.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// Of one that was stopped or whose worker died: which of its items are over, and which have begun.
+    pub(super) chunk: Chunk,
+    pub(super) of: CallOf,
+    /// Of one that replied: what its items have written to stderr.
+    pub(super) stderr: String,
+}
+
+impl Left {
+    pub(super) fn of_chunk(chunk: Chunk, of: CallOf) -> Self {
+        Self {
+            chunk,
+            of,
+            stderr: String::new(),
+        }
+    }
 }
 
 impl<A, R: DeserializeOwned> Running<A, R> {
@@ -40,6 +61,14 @@ impl Raw {
         Self { payload, from }
     }
 
+    /// What a worker replied to one of several calls that travelled together.
+    pub(super) fn of_rider(reply: Vec<u8>) -> Self {
+        Self {
+            payload: Payload::Buffer(reply),
+            from: None,
+        }
+    }
+
     /// For how long a worker had the call, by now, if that is known.
     pub(crate) fn took(&self) -> Option<Duration> {
         let (_, call) = self.from.as_ref()?;
@@ -52,40 +81,58 @@ impl Raw {
     }
 }
 
-impl<A, R: DeserializeOwned> Running<A, R> {
-    /// What the items of a chunk replied, as many as have, of `all`. A worker whose reply makes no sense has run
-    /// nobody knows what: it is killed, and none of the items is run again.
-    pub(crate) fn items_of(&self, raw: Raw, all: usize) -> Vec<Result<R, Error>> {
+impl<A, R> Running<A, R> {
+    /// What the items of a chunk replied, as many as have, each as `read` gives it. A worker whose reply makes no sense has
+    /// run nobody knows what: it is killed, and none of the items, of which there are as many as there may be replies, is run
+    /// again.
+    pub(crate) fn replies<T>(
+        &mut self,
+        raw: Raw,
+        count: RangeInclusive<usize>,
+        read: impl Fn(&Self, &[u8]) -> Result<T, Error>,
+    ) -> Vec<Result<T, Error>> {
         let Raw { payload, from } = raw;
         let (worker, call) = from.expect("a chunk's worker is not gone before its reply is judged");
-        let (items, buffer) = payload.decoded(|replies| self.items(replies, call));
+        let left = self.left.take();
+        let stderr = left.as_ref().map_or("", |left| &left.stderr);
+        let (items, buffer) = payload.decoded(|replies| self.items(replies, call, stderr, read));
         if let Some(buffer) = buffer {
             worker.give_back(buffer);
         }
         let (mut results, damaged) = items;
-        if damaged || !(1..=all).contains(&results.len()) {
+        if damaged || !count.contains(&results.len()) {
             worker.condemn();
             let function = self.hold.pool().functions.entry(self.function);
+            let all = *count.end();
             results.truncate(all);
             results.resize_with(all, || Err(disbelieved(call, function, Disbelief::Chunk)));
         }
         results
     }
 
-    /// The same of a chunk whose worker has died, and how many items had been begun.
-    pub(crate) fn items_left(&mut self) -> Option<(Vec<Result<R, Error>>, usize)> {
-        let (Chunk { begun, replies }, of) = *self.left.take()?;
-        Some((self.items(&replies, of).0, begun))
+    /// The same of a chunk that was stopped or whose worker has died, and how many items had been begun.
+    pub(crate) fn replies_left<T>(
+        &mut self,
+        read: impl Fn(&Self, &[u8]) -> Result<T, Error>,
+    ) -> Option<(Vec<Result<T, Error>>, usize)> {
+        let Left { chunk, of, .. } = *self.left.take()?;
+        Some((self.items(&chunk.replies, of, "", read).0, chunk.begun))
     }
 
     /// What the items replied, up to something that is damaged; and whether there is.
-    fn items(&self, replies: &[u8], call: CallOf) -> (Vec<Result<R, Error>>, bool) {
+    fn items<T>(
+        &self,
+        replies: &[u8],
+        call: CallOf,
+        stderr: &str,
+        read: impl Fn(&Self, &[u8]) -> Result<T, Error>,
+    ) -> (Vec<Result<T, Error>>, bool) {
         let pool = self.hold.pool();
         let (function, limits) = (pool.functions.entry(self.function), &pool.config.limits);
         let of = |reply| match reply {
-            ItemReply::Value(reply) => self.decode(reply),
+            ItemReply::Value(reply) => read(self, reply),
             ItemReply::Failure(bytes) => Err(match message::decode(bytes) {
-                Ok(failure) => failed(call, function, limits, failure, String::new()),
+                Ok(failure) => failed(call, function, limits, failure, stderr.to_owned()),
                 Err(_) => disbelieved(call, function, Disbelief::Failure),
             }),
         };
@@ -99,9 +146,7 @@ impl<A, R: DeserializeOwned> Running<A, R> {
         }
         (results, damaged)
     }
-}
 
-impl<A, R> Running<A, R> {
     /// What a reply to this call says.
     pub(crate) fn decode<T: DeserializeOwned>(&self, reply: &[u8]) -> Result<T, Error> {
         let function = self.hold.pool().functions.entry(self.function);

@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stockade_wire::slot::Chunk;
 
 use super::args::Args;
 use super::choices::Chosen;
 use super::hosting::Hosting;
-use super::replies::Raw;
+use super::replies::{Left, Raw};
 use super::waiting::Waiting;
 use crate::error::Phase;
 use crate::functions::Entry;
 use crate::handle;
 use crate::hold::Hold;
-use crate::limiter::{Permit, WaitPermit};
+use crate::limiter::{Pass, Permit, WaitPermit};
 use crate::limits::Codec;
-use crate::pool::{CallEnd, CallOf, Detached, InFlight, Pool, Taken, WaitWorker};
+use crate::pool::{CallEnd, Detached, InFlight, Pool, Taken, WaitWorker};
 use crate::progress::Whereabouts;
+use crate::rider::Ride;
 use crate::{Error, Limiter, Progress, output};
 
 /// A call that is awaited: what [`crate::Host::run_sync`] returns.
@@ -48,8 +48,8 @@ pub struct Running<A, R> {
     pub(super) waiting: Option<Box<Waiting>>,
     /// The host function that the guest waits for.
     pub(super) hosting: Option<Box<Hosting>>,
-    /// What a worker that died in the middle of a chunk has left.
-    pub(super) left: Option<Box<(Chunk, CallOf)>>,
+    /// What a chunk has left beside its replies.
+    pub(super) left: Option<Box<Left>>,
     pub(super) dispatches: u32,
     /// How many workers ended as it was given to them.
     pub(super) ended_before: usize,
@@ -67,6 +67,8 @@ pub(super) enum Step {
     /// Without a permit where calls wait for host functions.
     Worker(Option<Permit>, WaitWorker),
     InFlight(InFlight),
+    /// As one of several calls that travel together.
+    Riding(Ride),
     Over,
 }
 
@@ -168,13 +170,17 @@ where
                     return Poll::Ready(Err(Error::Timeout { phase, elapsed }));
                 }
                 let limiter = self.limiter();
-                match limiter.acquire() {
+                let permit = match self.has_been_in_line() {
+                    true => limiter.acquire_first(),
+                    false => limiter.acquire(|| self.rider()),
+                };
+                match permit {
                     Ok(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
                     Err(mut place) => {
                         if place.is_only() {
                             self.hold.pool().await_stop();
-                            if let Poll::Ready(permit) = place.poll(cx) {
-                                return Poll::Ready(self.find_worker(permit).map(|()| None));
+                            if let Poll::Ready(pass) = place.poll(cx) {
+                                return Poll::Ready(self.pass(pass).map(|()| None));
                             }
                         }
                         self.step = Step::Permit(place);
@@ -183,7 +189,7 @@ where
                 }
             }
             Step::Permit(place) => match place.poll(cx) {
-                Poll::Ready(permit) => Poll::Ready(self.find_worker(permit).map(|()| None)),
+                Poll::Ready(pass) => Poll::Ready(self.pass(pass).map(|()| None)),
                 Poll::Pending => {
                     // It is in the limiter's queue, not in the pool's, whose end it must not miss.
                     let (waiting, pool) = self.waiting();
@@ -220,8 +226,34 @@ where
                     }
                 }
             }
+            Step::Riding(ride) => match ride.poll(cx) {
+                Poll::Ready(landed) => Poll::Ready(self.landed(landed)),
+                Poll::Pending => Poll::Pending,
+            },
             Step::Over => panic!("a call was polled after it had ended"),
         }
+    }
+
+    /// It has waited in line for long enough.
+    fn pass(&mut self, pass: Pass) -> Result<(), Error> {
+        match pass {
+            Pass::Permit(permit, rider) => {
+                let (waiting, _) = self.waiting();
+                waiting.rider = rider;
+                self.find_worker(permit)
+            }
+            Pass::Ride(ride) => {
+                self.end();
+                self.step = Step::Riding(ride);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it has had its turn before, and could not begin.
+    fn has_been_in_line(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.has_ridden)
     }
 
     /// For how long the call has been awaited, if its deadline has passed before it was dispatched.
@@ -350,7 +382,7 @@ impl<A, R> Running<A, R> {
         match &self.step {
             Step::Failed(_) | Step::Begin | Step::Over => false,
             Step::InFlight(in_flight) => !in_flight.is_over(),
-            Step::Permit(_) | Step::Worker(..) => true,
+            Step::Permit(_) | Step::Worker(..) | Step::Riding(_) => true,
         }
     }
 

@@ -83,7 +83,7 @@ impl<A: Args, R> Running<A, R> {
             Err(error) => {
                 // Its guest waits, and is stopped when the call is dropped.
                 if let Step::InFlight(in_flight) = std::mem::replace(&mut self.step, Step::Over) {
-                    self.keep_what_is_left(&in_flight);
+                    self.keep_what_is_left(&in_flight, in_flight.chunk());
                 }
                 return Poll::Ready(Err(error));
             }

@@ -1,11 +1,12 @@
 //! The end of a call: from what its worker said, or did, to what its caller gets.
 
+use stockade_wire::slot::Chunk;
 use stockade_wire::slot::machine::StopReason;
 
 use super::args::Args;
 use super::blame::{broken, disbelieved, failed};
 use super::dispatch::DISPATCHES_MAX;
-use super::replies::Raw;
+use super::replies::{Left, Raw};
 use super::running::{Advance, Running, Step};
 use crate::error::{Broken, Exit, Phase};
 use crate::limits::Interrupt;
@@ -23,7 +24,7 @@ impl<A: Args, R> Running<A, R> {
         Advance::Reply(Raw::new(payload, None))
     }
 
-    pub(super) fn settle(&mut self, outcome: Outcome) -> Result<Option<Advance>, Error> {
+    pub(super) fn settle(&mut self, mut outcome: Outcome) -> Result<Option<Advance>, Error> {
         // Over whatever happens: decoding runs the application's code, which may panic.
         let Step::InFlight(mut in_flight) = std::mem::replace(&mut self.step, Step::Over) else {
             unreachable!("only a call in flight has an outcome")
@@ -39,8 +40,12 @@ impl<A: Args, R> Running<A, R> {
         if !matches!(outcome, Outcome::Retry { .. }) {
             self.time(&in_flight);
         }
-        if !matches!(outcome, Outcome::Reply(_) | Outcome::Retry { .. }) {
-            self.keep_what_is_left(&in_flight);
+        match &mut outcome {
+            Outcome::Stopped(_, chunk) => self.keep_what_is_left(&in_flight, chunk.take()),
+            Outcome::Died { .. } | Outcome::Lie(_) => {
+                self.keep_what_is_left(&in_flight, in_flight.chunk());
+            }
+            _ => {}
         }
         let pool = self.hold.pool();
         let function = pool.functions.entry(self.function);
@@ -53,6 +58,12 @@ impl<A: Args, R> Running<A, R> {
                 payload,
                 in_flight.into_worker(),
             )))),
+            Outcome::Replies { payload, stderr } => {
+                let left = Left::of_chunk(Chunk::default(), in_flight.of());
+                self.left = Some(Box::new(Left { stderr, ..left }));
+                let worker = in_flight.into_worker();
+                Ok(Some(Advance::Reply(Raw::new(payload, worker))))
+            }
             Outcome::Retry { exit } => {
                 // One that ended in good order just before says nothing about the call.
                 // Nor does one whose guest still thinks about its last call.
@@ -77,11 +88,11 @@ impl<A: Args, R> Running<A, R> {
                 }
                 .into())
             }
-            Outcome::Stopped(StopReason::TimedOut) => Err(Error::Timeout {
+            Outcome::Stopped(StopReason::TimedOut, _) => Err(Error::Timeout {
                 phase: Phase::Running,
                 elapsed: in_flight.published().elapsed(),
             }),
-            Outcome::Stopped(StopReason::CpuTime) => {
+            Outcome::Stopped(StopReason::CpuTime, _) => {
                 let limit = self.hold.pool().config.limits.cpu_time.unwrap_or_default();
                 let broken = broken(in_flight.of(), function, Cause::CpuTime { limit });
                 let process_died = self.hold.pool().config.interrupt == Interrupt::KillOnly;
@@ -91,7 +102,9 @@ impl<A: Args, R> Running<A, R> {
                 }
                 .into())
             }
-            Outcome::Stopped(StopReason::CallerGone | StopReason::Cancelled) => Err(Error::Closed),
+            Outcome::Stopped(StopReason::CallerGone | StopReason::Cancelled, _) => {
+                Err(Error::Closed)
+            }
             Outcome::Died {
                 exit,
                 stderr,
@@ -123,17 +136,17 @@ impl<A: Args, R> Running<A, R> {
             let published = in_flight.published();
             published.saturating_duration_since(waiting.since())
         });
-        let calls = self.args.as_ref().map_or(1, Args::count);
-        in_flight.time(&self.hold.pool().tally, queue, calls);
+        let pool = self.hold.pool();
+        if let Some(took) = in_flight.time(&pool.tally, queue) {
+            pool.functions.entry(self.function).typical.learn(took);
+        }
     }
 
     /// Of a chunk that was stopped or whose worker has died: which of its items are over, and which have begun.
     /// Items end one after the other, so a look at a worker that has not come to its end yet finds the first of
     /// them.
-    pub(super) fn keep_what_is_left(&mut self, in_flight: &InFlight) {
-        if self.args.as_ref().is_some_and(|args| args.count() > 1) {
-            let chunk = in_flight.worker().slot().chunk(in_flight.id());
-            self.left = Some(Box::new((chunk, in_flight.of())));
-        }
+    pub(super) fn keep_what_is_left(&mut self, in_flight: &InFlight, chunk: Option<Box<Chunk>>) {
+        let of = in_flight.of();
+        self.left = chunk.map(|chunk| Box::new(Left::of_chunk(*chunk, of)));
     }
 }

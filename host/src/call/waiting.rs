@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Error;
 use crate::clock::after;
 use crate::pool::{CloseWatch, Pool};
+use crate::rider::Rider;
 use crate::supervisor::Timer;
 
 /// What a call needs that does not get everything at once.
@@ -17,6 +18,10 @@ pub(super) struct Waiting {
     place: Option<Place>,
     timer: Option<Timer>,
     watch: Option<CloseWatch>,
+    /// What others may take it along by; once it has a permit, itself.
+    pub(super) rider: Option<Arc<Rider>>,
+    /// Whether it was taken along and did not begin. It goes alone then.
+    pub(super) has_ridden: bool,
 }
 
 impl Waiting {
@@ -26,6 +31,8 @@ impl Waiting {
             place: None,
             timer: None,
             watch: None,
+            rider: None,
+            has_ridden: false,
         }
     }
 

@@ -216,12 +216,12 @@ where
         let all = items.len();
         let (results, begun, error) = match ended {
             Ok(raw) => {
-                let results = running.items_of(raw, all);
+                let results = running.replies(raw, 1..=all, Running::decode);
                 let begun = results.len();
                 (results, begun, None)
             }
             Err(error) => {
-                let (results, begun) = running.items_left().unwrap_or_default();
+                let (results, begun) = running.replies_left(Running::decode).unwrap_or_default();
                 (results, begun, Some(error))
             }
         };

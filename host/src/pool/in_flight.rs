@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use stockade_guest::__private::share;
 use stockade_wire::message::Failure;
 use stockade_wire::slot::machine::StopReason;
-use stockade_wire::slot::{Disbelief, INLINE_REPLY, Output};
+use stockade_wire::slot::{Chunk, Disbelief, INLINE_REPLY, Output};
 
 use super::worker::{After, Found};
 use super::{Event, Pool, Tally, Worker};
@@ -26,6 +26,8 @@ pub(crate) struct InFlight {
     of: CallOf,
     id: u64,
     is_chunk: bool,
+    /// For how many calls it stands.
+    calls: usize,
     looks: Looks,
     /// How many of its events have been seen.
     seen: u32,
@@ -45,6 +47,8 @@ pub(super) enum Looks {
     Answered,
     /// For less long, as other calls of this thread wait meanwhile.
     Beside,
+    /// For a batch.
+    Together,
     /// For longer, as it is the worker's first call.
     First,
     /// For longer, as the worker makes a new instance first. That says nothing about the function.
@@ -86,6 +90,8 @@ pub(crate) enum Taken {
 pub(crate) enum Outcome {
     /// The worker answered; this is a private copy.
     Reply(Payload),
+    /// The same of a chunk, and what its items have written to stderr.
+    Replies { payload: Payload, stderr: String },
     /// The guest failed.
     Failed {
         failure: Box<Failure>,
@@ -93,8 +99,8 @@ pub(crate) enum Outcome {
     },
     /// No guest code has run: dispatch it again.
     Retry { exit: Option<Exit> },
-    /// It was stopped.
-    Stopped(StopReason),
+    /// It was stopped; what the items of a chunk had left by then.
+    Stopped(StopReason, Option<Box<Chunk>>),
     /// The process died while it had the call.
     Died {
         exit: Option<Exit>,
@@ -150,6 +156,7 @@ impl InFlight {
         published: Instant,
         looks: Looks,
         is_chunk: bool,
+        calls: usize,
     ) -> Self {
         let of = CallOf {
             worker_id: worker.id,
@@ -161,6 +168,7 @@ impl InFlight {
             of,
             id,
             is_chunk,
+            calls,
             looks,
             seen: 0,
             quick: false,
@@ -188,15 +196,30 @@ impl InFlight {
         self.kept.take()
     }
 
-    /// Notes how long the call took, after it had waited for `queue`, if it had; and that it stood for so many.
-    pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>, calls: usize) {
+    /// Notes how long the call took, after it had waited for `queue`, if it had; for each of those that it stood for. It is
+    /// returned, if it is known.
+    pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>) -> Option<Duration> {
         let waited = queue.is_some_and(|queue| queue > LONG_WAIT);
-        let quick = self.quick && !waited && calls == 1;
-        if let Some(weight) = Tally::weight(self.id, quick) {
-            let calls = u32::try_from(calls).unwrap_or(u32::MAX).max(1);
-            let each = self.of.published.elapsed() / calls;
-            tally.timed(queue.unwrap_or_default(), each, weight * u64::from(calls));
-        }
+        let quick = self.quick && !waited && !self.is_chunk;
+        let weight = Tally::weight(self.id, quick)?;
+        let calls = u32::try_from(self.calls).unwrap_or(u32::MAX).max(1);
+        let each = self.of.published.elapsed() / calls;
+        tally.timed(queue.unwrap_or_default(), each, weight * u64::from(calls));
+        Some(each)
+    }
+
+    /// What the items of a chunk have left.
+    pub(crate) fn chunk(&self) -> Option<Box<Chunk>> {
+        let slot = self.worker().slot();
+        self.is_chunk.then(|| Box::new(slot.chunk(self.id)))
+    }
+
+    /// Lets no further item of a shared chunk begin, and looks at those that have; `None` when it is over. From now on it
+    /// stands for the one that is under way.
+    pub(crate) fn close_chunk(&mut self) -> Option<Box<Chunk>> {
+        let chunk = self.worker().close_chunk(self.id)?;
+        self.calls = 1;
+        Some(chunk)
     }
 
     /// What the guest has written beyond this, as long as its worker has not gone on.
@@ -265,7 +288,7 @@ impl InFlight {
         }
         let free = match outcome {
             _ if !after.release => None,
-            Some(Outcome::Reply(Payload::Inline(..))) if !self.is_chunk => self.worker.take(),
+            Some(Outcome::Reply(Payload::Inline(..))) => self.worker.take(),
             _ => self.worker.clone(),
         };
         let left = after.finish(pool, free);
@@ -310,9 +333,10 @@ impl InFlight {
         let found = |longest| spin::poll(longest, || self.worker().peek(self.id, self.seen));
         match looks {
             Looks::Answered if !lucks.alone.try_it() => {}
-            Looks::Reply | Looks::Answered | Looks::Beside => {
+            Looks::Reply | Looks::Answered | Looks::Beside | Looks::Together => {
                 let (luck, longest) = match looks {
                     Looks::Beside => (&lucks.beside, spin::BESIDE_MAX),
+                    Looks::Together => (&lucks.together, spin::POLL_MAX),
                     _ => (&lucks.alone, spin::POLL_MAX),
                 };
                 if found(longest) {

@@ -51,7 +51,7 @@ impl Pool {
             Ok(worker) => return Ok(Lease(Some(worker))),
             Err(state) => state,
         };
-        let ticket = state.queue.join();
+        let ticket = state.queue.join(());
         if state.closed || self.owner != fork::generation() {
             let _told = state.queue.give(Err(StartError::Error(Error::Closed)));
         } else if state.ready() == 0

@@ -33,7 +33,7 @@ pub(crate) use recipe::Recipe;
 pub(crate) use starts::{StartError, StartFor};
 pub(crate) use succession::Detached;
 pub(crate) use tally::{CallEnd, Tally};
-pub(crate) use worker::{Event, Prepared, Terms, Wanted, Worker};
+pub(crate) use worker::{Event, OVERDUE, Prepared, Terms, Wanted, Worker};
 
 use self::closing::{Closing, Watchers};
 use self::ends::Ends;

@@ -80,6 +80,7 @@ const SAMPLED: u64 = 16;
 pub(crate) struct Tally {
     submitted: AtomicU64,
     ended: [AtomicU64; ENDS],
+    together: AtomicU64,
     /// Of workers that are gone.
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -100,6 +101,11 @@ impl Tally {
     /// The same for calls that nobody waits for any more.
     pub(crate) fn cancelled_many(&self, calls: u64) {
         self.ended[CallEnd::Cancelled as usize].fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// So many travel together.
+    pub(crate) fn travel_together(&self, calls: usize) {
+        self.together.fetch_add(calls as u64, Ordering::Relaxed);
     }
 
     #[inline]
@@ -165,6 +171,7 @@ impl Tally {
             rejected: of(CallEnd::Rejected),
             running: 0,
             queued: queued as u64,
+            together: self.together.load(Ordering::Relaxed),
             bytes_in: bytes.to_guest + self.bytes_in.load(Ordering::Relaxed),
             bytes_out: bytes.from_guest + self.bytes_out.load(Ordering::Relaxed),
         };

@@ -302,7 +302,7 @@ impl Worker {
     /// is left to the host.
     fn answer_chunk(&mut self, request: Request) {
         let site = self.site;
-        let chunk = site.slot.begin_chunk(request.id);
+        let chunk = site.slot.begin_chunk(request);
         // Of the last item that has run; the instance is made ready before the next.
         let mut reusable = None;
         for args in site.slot.items(request) {
@@ -311,7 +311,7 @@ impl Worker {
                 self.reset(reusable);
                 site.set_call(request.id);
             }
-            if !chunk.begin_item(request.id) {
+            if !chunk.begin_item() {
                 break;
             }
             self.used = true;
@@ -325,6 +325,7 @@ impl Worker {
                 ),
                 None => Err(self.missing_guest()),
             };
+            let failed = ended.is_err();
             reusable = Some(match ended {
                 Ok(()) => true,
                 Err(Ended::Failed(failure)) => {
@@ -337,12 +338,15 @@ impl Worker {
                     break;
                 }
             });
+            if request.is_shared && (failed || site.slot.has_written()) {
+                break;
+            }
         }
         self.end_call();
         if site.slot.stop_requested(request.id) {
             site.slot.reply(request.id, ReplyKind::Interrupted, &[]);
         } else {
-            chunk.finish(request.id);
+            chunk.finish();
         }
         match reusable {
             Some(reusable) => self.settle(request.id, reusable),

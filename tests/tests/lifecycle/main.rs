@@ -31,6 +31,7 @@ mod slot_memory;
 mod steps;
 mod stopping;
 mod storm;
+mod together;
 mod walls;
 mod worn_out;
 

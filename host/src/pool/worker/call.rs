@@ -58,6 +58,16 @@ pub(super) struct Call {
     pub(super) running: Option<Running>,
 }
 
+impl Call {
+    /// Whom to wake when the worker has rung. Of several callers one is woken, and all of them when they are overdue.
+    pub(super) fn waker_for_ring(&mut self) -> Option<Waker> {
+        match self.clocks.break_up_at {
+            Some(_) => self.waker.clone(),
+            None => self.waker.take(),
+        }
+    }
+}
+
 /// What is left of a call that is over, and counted as running no more. Its drop has effects: it is for when the worker
 /// is provably free, and its lock released.
 #[derive(Debug)]
@@ -83,6 +93,8 @@ pub(super) struct Clocks {
     pub(super) hurry_at: Option<Instant>,
     /// It is taken back if it has not been accepted by then.
     pub(super) accept_by: Option<Instant>,
+    /// Whoever waits for it is woken then, to see what has become of the calls that travel together.
+    pub(super) break_up_at: Option<Instant>,
     /// It is stopped then.
     pub(super) deadline: Option<Instant>,
     /// Its worker, which was told to stop it, is killed then.
@@ -105,6 +117,7 @@ impl Clocks {
         let all = [
             self.hurry_at,
             self.accept_by,
+            self.break_up_at,
             self.deadline,
             self.grace_until,
             cpu,

@@ -2,6 +2,7 @@
 //! may have run out.
 
 use std::sync::{Arc, TryLockError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use stockade_wire::slot::machine::{Step, StopReason};
@@ -28,6 +29,7 @@ impl Worker {
             return None;
         }
         self.release_some_pages(&mut record, now);
+        let overdue = who_is_overdue(&mut record, now);
         let taken = self.look_at_call(&mut record, now);
         let over = self.look_at_term(&mut record, now);
         let asked = self.look_at_asking(&mut record, now);
@@ -38,6 +40,9 @@ impl Worker {
         match taken {
             Some((step, last)) => self.act(record, step, last),
             None => drop(record),
+        }
+        if let Some(waker) = overdue {
+            waker.wake();
         }
         if let Some(over) = over {
             self.outlived(over);
@@ -122,4 +127,11 @@ impl Worker {
         };
         Some((step, LastWord::Nothing))
     }
+}
+
+/// Whoever waits for calls that travel together and have taken long.
+fn who_is_overdue(record: &mut Record, now: Instant) -> Option<Waker> {
+    let call = record.call.as_mut()?;
+    call.clocks.break_up_at.take_if(|at| *at <= now)?;
+    call.waker.clone()
 }

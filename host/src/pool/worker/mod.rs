@@ -33,6 +33,7 @@ pub(super) use self::caller::Found;
 pub(crate) use self::events::{Event, Wanted};
 pub(crate) use self::forked::Prepared;
 use self::life::Life;
+pub(crate) use self::publish::OVERDUE;
 pub(super) use self::settle::After;
 use self::settle::LastWord;
 use self::startup::Startup;

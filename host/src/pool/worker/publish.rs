@@ -14,6 +14,10 @@ use crate::pool::in_flight::{InFlight, Looks};
 use crate::pool::{EndReason, Lease, Pool};
 use crate::spin::{self, Running};
 
+/// Calls that travel together are looked after when they take longer than this: some times as long as they may be expected
+/// to.
+pub(crate) const OVERDUE: Duration = Duration::from_millis(1);
+
 /// Memory that a payload touched is given back after this time without a call.
 const KEEP_PAGES: Duration = Duration::from_secs(1);
 
@@ -42,19 +46,28 @@ impl Worker {
         }
         let lucks = &pool.functions.entry(function).lucks;
         let alone = spin::is_alone();
-        let luck = if alone { &lucks.alone } else { &lucks.beside };
-        let expected = terms.calls == 1 && luck.try_it();
+        let shared = written.is_shared();
+        let luck = match alone {
+            _ if shared => &lucks.together,
+            true => &lucks.alone,
+            false => &lucks.beside,
+        };
+        let is_chunk = written.is_chunk();
+        let expected = (shared || !is_chunk) && luck.try_it();
         let may_poll = (alone || expected) && spin::has_cpu();
+        let linger = match shared {
+            true => spin::linger_for_more(),
+            false => spin::linger(may_poll),
+        };
         let export = pool.functions.entry(function).info.export;
         let len = written.len();
-        let slept = worker
-            .slot
-            .publish(id, export, spin::linger(may_poll), written);
+        let slept = worker.slot.publish(id, export, linger, written);
         // All that can wait until now is done while the worker works.
         let published = Instant::now();
         let clocks = Clocks {
             hurry_at: worker.hurry_at(published),
             accept_by: Some(published + record.accept_within),
+            break_up_at: shared.then(|| published + OVERDUE),
             deadline: terms.ends(published),
             grace_until: None,
             cpu: (terms.cpu_time).and_then(|limit| CpuClock::start(worker.pid(), limit, published)),
@@ -72,7 +85,7 @@ impl Worker {
             waker: None,
             slept: false,
             clocks,
-            is_chunk: terms.calls > 1,
+            is_chunk,
             rung_for: 0,
             log_read: 0,
             attended: false,
@@ -89,8 +102,9 @@ impl Worker {
         let is_first = *calls.start() == 1 && lucks.alone.is_unbroken();
         // Of one that slept the wake-up alone takes longer than a poll may, and beside other calls a first call or a new
         // instance: that says nothing about the function.
-        let polls = may_poll && !slept && terms.calls == 1;
+        let polls = may_poll && !slept && !is_chunk;
         let looks = match alone {
+            _ if shared && expected && may_poll && !slept => Looks::Together,
             _ if !polls => Looks::None,
             true if renews => Looks::Renewal,
             true if is_first => Looks::First,
@@ -98,7 +112,14 @@ impl Worker {
             false if !renews && *calls.start() > 1 => Looks::Beside,
             _ => Looks::None,
         };
-        Ok(InFlight::new(worker, id, published, looks, terms.calls > 1))
+        Ok(InFlight::new(
+            worker,
+            id,
+            published,
+            looks,
+            is_chunk,
+            terms.calls,
+        ))
     }
 
     /// A request is about to be written. Its memory must not be given back meanwhile: until it is published

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use stockade_wire::message::{self, Failure};
 use stockade_wire::slot::machine::{Order, Reply, Resolution, Step};
-use stockade_wire::slot::{Disbelief, Head, INLINE_REPLY, ReplyKind, Seen};
+use stockade_wire::slot::{Chunk, Disbelief, Head, INLINE_REPLY, ReplyKind, Seen};
 
 use super::call::Remains;
 use super::startup::Startup;
@@ -223,10 +223,18 @@ impl Worker {
             (Resolution::Reply, LastWord::Reply(head)) => {
                 record.bytes.from_guest += head.len() as u64;
                 record.pages_touched |= head.len() > PAGES_WORTH_RELEASING;
-                Outcome::Reply(self.payload(record, head))
+                let payload = self.payload(record, head);
+                match head.kind {
+                    ReplyKind::Chunk => Outcome::Replies { payload, stderr },
+                    _ => Outcome::Reply(payload),
+                }
             }
             (Resolution::Retry, last) => Outcome::Retry { exit: last.exit() },
-            (Resolution::Stopped(reason), _) => Outcome::Stopped(reason),
+            (Resolution::Stopped(reason), _) => {
+                let is_chunk = record.call.as_ref().is_some_and(|call| call.is_chunk);
+                let left = is_chunk.then(|| self.what_is_begun(record.machine.id()));
+                Outcome::Stopped(reason, left)
+            }
             (Resolution::Died, last) => Outcome::Died {
                 exit: last.exit(),
                 stderr: stderr + &self.process.stderr_tail(),
@@ -236,6 +244,25 @@ impl Worker {
             // A reply that says it was stopped, when nobody had stopped it.
             (Resolution::Lie | Resolution::Reply, _) => Outcome::Lie(Disbelief::NotStopped),
         }
+    }
+
+    /// What the items of the chunk that is call `id` have left. If it is shared, no further one begins.
+    fn what_is_begun(&self, id: u64) -> Box<Chunk> {
+        self.slot.close_chunk(id);
+        Box::new(self.slot.chunk(id))
+    }
+
+    /// The same for whoever has the call, while that runs.
+    pub(in crate::pool) fn close_chunk(&self, id: u64) -> Option<Box<Chunk>> {
+        let mut record = self.lock();
+        // What is settled is no longer what the slot says.
+        if !record.machine.is_running(id) || record.machine.is_stopping() {
+            return None;
+        }
+        if let Some(call) = &mut record.call {
+            call.clocks.break_up_at = None;
+        }
+        Some(self.what_is_begun(id))
     }
 
     fn payload(&self, record: &mut Record, head: Head) -> Payload {

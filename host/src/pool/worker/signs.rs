@@ -8,6 +8,7 @@ use stockade_wire::slot::Disbelief;
 use stockade_wire::slot::machine::Resolution;
 
 use super::Worker;
+use super::call::Call;
 use super::settle::LastWord;
 use super::startup::Startup;
 use crate::error::Exit;
@@ -54,7 +55,7 @@ impl Worker {
             let id = record.machine.id();
             drop(record);
             self.settle_stopped(id);
-        } else if let Some(waker) = record.call.as_mut().and_then(|call| call.waker.take()) {
+        } else if let Some(waker) = record.call.as_mut().and_then(Call::waker_for_ring) {
             // A caller that waits copies the reply itself; nobody else needs the copy.
             drop(record);
             waker.wake();

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::atomic::{Ordering, fence};
 
 use super::host::HostSlot;
 use super::layout::{CHUNK_ROOM, Geometry, ITEM_HEADER, ReplyKind, reply, request};
@@ -61,6 +62,13 @@ fn split_one(replies: &[u8]) -> Option<(ItemReply<'_>, &[u8])> {
 }
 
 impl HostSlot {
+    /// From here on no further item of the shared chunk that is call `id` begins. The one that [`Self::chunk`] then says
+    /// has begun and is not over may turn out not to have.
+    pub fn close_chunk(&self, id: u64) {
+        self.request.store_u64(request::CLOSED, id);
+        fence(Ordering::SeqCst);
+    }
+
     /// What the worker has left of the chunk that is call `id`. One that is alive may be about to leave more: what
     /// is found are the first of its items.
     #[must_use]
@@ -109,6 +117,7 @@ impl Iterator for Items<'_> {
 #[derive(Debug)]
 pub struct ChunkReply<'a> {
     slot: &'a WorkerSlot,
+    of: Request,
     len: Cell<usize>,
     begun: Cell<u32>,
 }
@@ -135,15 +144,16 @@ impl WorkerSlot {
             .copy_out(Geometry::request_offset(len as usize) + at, to);
     }
 
-    /// Begins to reply to the chunk that is call `id`.
+    /// Begins to reply to a chunk.
     #[must_use]
-    pub fn begin_chunk(&self, id: u64) -> ChunkReply<'_> {
+    pub fn begin_chunk(&self, request: Request) -> ChunkReply<'_> {
         for word in reply::ITEMS.into_iter().chain([reply::ITEMS_LEN]) {
             self.reply.store_u32(word, 0);
         }
-        self.reply.store_u64(reply::ITEMS_OF, id);
+        self.reply.store_u64(reply::ITEMS_OF, request.id);
         ChunkReply {
             slot: self,
+            of: request,
             len: Cell::new(0),
             begun: Cell::new(0),
         }
@@ -152,16 +162,29 @@ impl WorkerSlot {
 
 impl ChunkReply<'_> {
     /// Marks the next item as begun: from here on its guest code may run. `false` when it must not, because the
-    /// replies of the others leave no room for its own, or because call `id` is to be stopped.
+    /// replies of the others leave no room for its own, because the chunk is to be stopped, or because no further item of
+    /// it is to begin.
     #[must_use]
-    pub fn begin_item(&self, id: u64) -> bool {
-        if self.len.get() > CHUNK_ROOM || self.slot.stop_requested(id) {
+    pub fn begin_item(&self) -> bool {
+        if self.len.get() > CHUNK_ROOM || self.slot.stop_requested(self.of.id) {
             return false;
         }
-        self.begun.set(self.begun.get() + 1);
         let [begun, _] = reply::ITEMS;
-        self.slot.reply.store_u32(begun, self.begun.get());
+        let before = self.begun.get();
+        self.slot.reply.store_u32(begun, before + 1);
+        if self.of.is_shared && self.is_closed() {
+            self.slot.reply.store_u32(begun, before);
+            return false;
+        }
+        self.begun.set(before + 1);
         true
+    }
+
+    /// Whether an item that has just been marked may not begin after all.
+    fn is_closed(&self) -> bool {
+        // The host closes the chunk first and looks at the marks then: one of the two sees the other's.
+        fence(Ordering::SeqCst);
+        self.slot.request.load_u64(request::CLOSED) == self.of.id
     }
 
     /// What the item that was begun replied, in pieces. One reply each.
@@ -185,10 +208,10 @@ impl ChunkReply<'_> {
         slot.reply.store_u32(over, self.begun.get());
     }
 
-    /// Answers call `id` with what its items have replied.
-    pub fn finish(self, id: u64) {
+    /// Answers with what the items have replied.
+    pub fn finish(self) {
         self.slot
-            .reply_in_place(id, ReplyKind::Chunk, self.len.get());
+            .reply_in_place(self.of.id, ReplyKind::Chunk, self.len.get());
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) mod request {
     pub(in crate::slot) const END: usize = 136;
     /// u32: what somebody takes of the current call while it runs, see [`super::Listens`].
     pub(in crate::slot) const LISTENS: usize = 140;
+    /// u64: the chunk of which no further item may begin.
+    pub(in crate::slot) const CLOSED: usize = 144;
     /// u64: the newest event that has been answered, see [`super::event_number`]. In a line of its own: the
     /// worker polls it while it waits.
     pub(in crate::slot) const ANSWERED: usize = 192;
@@ -264,6 +266,9 @@ pub(super) const ITEM_HEADER: usize = 8;
 
 /// In the word that names the export: the payload is a chunk, several requests for it.
 pub(super) const IS_CHUNK: u32 = 1 << 31;
+
+/// In the same word, of a chunk: its items are several callers'.
+pub(super) const IS_SHARED: u32 = 1 << 30;
 
 /// What a reply is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

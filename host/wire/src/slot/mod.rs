@@ -28,12 +28,22 @@
 //! ```
 //!
 //! A call may be a *chunk*: several requests for one function, run one after the other, each begun only after its
-//! own mark. The replies of those that are over stand in the slot even when the worker dies in the middle.
+//! own mark. The replies of those that are over stand in the slot even when the worker dies in the middle. A *shared*
+//! chunk has the requests of several callers; the host may close it, and then no further item begins. What an item leaves
+//! beside its reply must not be taken for another caller's: one that fails or writes something is the last of its chunk.
+//!
+//! ```text
+//! host                                      worker
+//! ────                                      ──────
+//! closed = N; fence                         begun = i; fence; takes that back if closed = N
+//! sees begun, over, their replies           … guest code for item i …
+//!                                           reply i, over = i
+//! ```
 //!
 //! Every "has it happened?" against "is anybody asleep?" is a store, a full fence and a load on both sides:
-//! with anything weaker both sides can miss each other and sleep for ever. Accepting against withdrawing is
-//! the same pattern, so at least one side sees the other: a call that the host withdrew unaccepted is never
-//! run.
+//! with anything weaker both sides can miss each other and sleep for ever. Accepting against withdrawing, and beginning
+//! an item against closing its chunk, are the same pattern, so at least one side sees the other: a call that the host
+//! withdrew unaccepted is never run, and neither is an item that it saw unbegun.
 
 mod chunk;
 mod events;

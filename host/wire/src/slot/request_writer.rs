@@ -3,7 +3,7 @@
 use std::io;
 
 use super::host::HostSlot;
-use super::layout::{IS_CHUNK, request};
+use super::layout::{IS_CHUNK, IS_SHARED, request};
 
 /// Writes a request straight into the slot, and counts what does not fit.
 ///
@@ -14,7 +14,7 @@ pub struct RequestWriter<'a> {
     slot: &'a HostSlot,
     inline: Inline,
     len: usize,
-    is_chunk: bool,
+    mark: u32,
 }
 
 /// The bytes that are kept back, in words: a processor waits where it reads as a word what has just been written byte by
@@ -58,6 +58,18 @@ impl Written {
     pub fn len(&self) -> usize {
         self.len
     }
+
+    /// Whether it is a chunk.
+    #[must_use]
+    pub fn is_chunk(&self) -> bool {
+        self.mark & IS_CHUNK as usize != 0
+    }
+
+    /// Whether it is a chunk whose items are several callers'.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.mark & IS_SHARED as usize != 0
+    }
 }
 
 impl<'a> RequestWriter<'a> {
@@ -67,7 +79,7 @@ impl<'a> RequestWriter<'a> {
             slot,
             inline: Inline::default(),
             len: 0,
-            is_chunk: false,
+            mark: 0,
         }
     }
 
@@ -88,7 +100,7 @@ impl<'a> RequestWriter<'a> {
     /// # Errors
     /// Those of `write`; the chunk is of no use then.
     pub fn put_item<E>(&mut self, write: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
-        self.is_chunk = true;
+        self.mark |= IS_CHUNK;
         let at = self.len;
         self.put(&[0; 4]);
         write(self)?;
@@ -96,6 +108,11 @@ impl<'a> RequestWriter<'a> {
         let len = (self.len - at - 4) as u32;
         self.put_again(at, len.to_le_bytes());
         Ok(())
+    }
+
+    /// Marks the items of a chunk as several callers': see [`super::Request::is_shared`].
+    pub fn share(&mut self) {
+        self.mark |= IS_SHARED;
     }
 
     /// Replaces what was put at `at`.
@@ -137,7 +154,7 @@ impl<'a> RequestWriter<'a> {
         Ok(Written {
             inline: self.inline,
             len: self.len,
-            mark: if self.is_chunk { IS_CHUNK as usize } else { 0 },
+            mark: self.mark as usize,
         })
     }
 }

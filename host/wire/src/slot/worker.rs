@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::layout::{Geometry, IS_CHUNK, Linger, ReplyKind, reply, request};
+use super::layout::{Geometry, IS_CHUNK, IS_SHARED, Linger, ReplyKind, reply, request};
 use crate::sys::doorbell::Doorbell;
 use crate::sys::mapping::Mapping;
 use crate::sys::placement;
@@ -42,6 +42,9 @@ pub struct Request {
     pub function: u32,
     /// Whether the payload is several requests for it.
     pub is_chunk: bool,
+    /// Whether those are several callers'. What one of them leaves beside its reply must not be taken for another's: one
+    /// that fails or writes something is the last of its chunk.
+    pub is_shared: bool,
     /// The length of the arguments in bytes.
     pub len: u32,
     /// How to wait for the next call.
@@ -97,8 +100,9 @@ impl WorkerSlot {
         let function = self.request.load_u32(request::FUNCTION);
         Some(Request {
             id: self.request.load_u64(request::PUBLISHED),
-            function: function & !IS_CHUNK,
+            function: function & !(IS_CHUNK | IS_SHARED),
             is_chunk: function & IS_CHUNK != 0,
+            is_shared: function & IS_SHARED != 0,
             len: self.request.load_u32(request::LEN),
             linger: Linger::from_word(self.request.load_u32(request::LINGER)),
         })
@@ -292,10 +296,17 @@ impl WorkerSlot {
         self.reply_in_place(id, kind, len);
     }
 
+    /// Whether the guest has written output or records during the current call.
+    #[must_use]
+    #[inline]
+    pub fn has_written(&self) -> bool {
+        self.has_told.load(Ordering::Relaxed) && (self.has_log() || self.has_output())
+    }
+
     /// Answers call `id` with what lies in the slot already.
     #[inline]
     pub(super) fn reply_in_place(&self, id: u64, kind: ReplyKind, len: usize) {
-        let output = self.has_told.load(Ordering::Relaxed) && (self.has_log() || self.has_output());
+        let output = self.has_written();
         self.reply.store_u32(reply::KIND, kind as u32);
         self.reply.store_u32(reply::LEN, len as u32);
         self.reply.store_u32(reply::OUTPUT, output.into());

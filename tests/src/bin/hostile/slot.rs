@@ -99,16 +99,16 @@ impl Slot {
     }
 
     fn answer_chunk(&self, request: Request) {
-        let chunk = self.honest.begin_chunk(request.id);
+        let chunk = self.honest.begin_chunk(request);
         for item in self.honest.items(request) {
-            if !chunk.begin_item(request.id) {
+            if !chunk.begin_item() {
                 break;
             }
             let mut args = vec![0; item.len()];
             self.honest.read_args_at(request.len, item.start, &mut args);
             chunk.put(ReplyKind::Value, &[&Self::value(request, args)]);
         }
-        chunk.finish(request.id);
+        chunk.finish();
     }
 
     fn value(request: Request, args: Vec<u8>) -> Vec<u8> {

@@ -1,0 +1,92 @@
+//! How long the calls of a function take.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Calls that wait travel together, about as many as take this long: several wake-ups, of which each batch costs some,
+/// and no longer than whoever is first can well wait for whoever is last.
+const TOGETHER: Duration = Duration::from_micros(200);
+
+/// The most that travel together.
+const TOGETHER_MAX: u64 = 64;
+
+/// Shorter ones are faster alone: what their callers do takes longer, and polls find their replies.
+const SHORTEST: Duration = Duration::from_nanos(1500);
+
+/// One that took longer says no more: some tens of short ones make up for it.
+const SAMPLE_MAX: Duration = Duration::from_millis(10);
+
+/// What calls took, in nanoseconds; zeros before the first.
+#[derive(Debug, Default)]
+pub(crate) struct TypicalTime {
+    /// A running mean.
+    mean: AtomicU32,
+    /// What short ones take: where there are more callers than CPUs, most are held up by each other.
+    least: AtomicU32,
+}
+
+impl TypicalTime {
+    /// One took so long. Of two at once one may be lost.
+    pub(crate) fn learn(&self, took: Duration) {
+        let took = took.min(SAMPLE_MAX).as_nanos().max(1) as u32;
+        let mean = match self.mean.load(Ordering::Relaxed) {
+            0 => took,
+            mean => mean - mean / 4 + took / 4,
+        };
+        self.mean.store(mean.max(1), Ordering::Relaxed);
+        let least = match self.least.load(Ordering::Relaxed) {
+            0 => took,
+            least if took <= least => took,
+            least => least + (took - least).div_ceil(64),
+        };
+        self.least.store(least, Ordering::Relaxed);
+    }
+
+    /// How many may travel together; one where that is not worth it, or nothing is known.
+    pub(crate) fn together(&self) -> usize {
+        let time = |of: &AtomicU32| Duration::from_nanos(of.load(Ordering::Relaxed).into());
+        if time(&self.least) < SHORTEST {
+            return 1;
+        }
+        let calls = (TOGETHER.as_nanos() / time(&self.mean).as_nanos().max(1)) as u64;
+        calls.clamp(1, TOGETHER_MAX) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_calls_travel_together_and_long_ones_do_not() {
+        let typical = TypicalTime::default();
+        assert_eq!(typical.together(), 1);
+        typical.learn(Duration::from_micros(60));
+        assert_eq!(typical.together(), 3);
+        // As they do, what each of them takes is seen better.
+        (0..20).for_each(|_| typical.learn(Duration::from_micros(5)));
+        assert!((35..=40).contains(&typical.together()), "{typical:?}");
+        (0..20).for_each(|_| typical.learn(Duration::from_nanos(1600)));
+        assert_eq!(typical.together() as u64, TOGETHER_MAX);
+        typical.learn(Duration::from_secs(3600));
+        assert_eq!(typical.together(), 1);
+        let short = (1..100).find(|_| {
+            typical.learn(Duration::from_nanos(1600));
+            typical.together() > 1
+        });
+        assert!((5..40).contains(&short.unwrap()), "{short:?}");
+    }
+
+    #[test]
+    fn the_shortest_calls_go_alone_though_some_of_them_are_held_up() {
+        let typical = TypicalTime::default();
+        for _ in 0..100 {
+            typical.learn(Duration::from_micros(30));
+            typical.learn(Duration::from_nanos(300));
+            assert_eq!(typical.together(), 1);
+        }
+        // Those of a function that has become slower do not, after a while.
+        (0..100).for_each(|_| typical.learn(Duration::from_micros(30)));
+        assert!(typical.together() > 1);
+    }
+}

@@ -1,0 +1,411 @@
+//! Calls that wait in line for a permit travel together, and none of them is worse off for it.
+
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use stockade::{
+    Cause, Error, Host, HostBuilder, Interrupt, Limiter, Limits, Phase, Retire, Running, State,
+    Trap,
+};
+use stockade_tests::census::is_alive;
+use stockade_tests::wait::RESOLVES;
+use stockade_tests::{BOUND, ByHand, INTERRUPTS, Random, eventually};
+
+use crate::hosts::{broken, comes_to_rest, only_pid, probe};
+
+/// What the guest is asked to do.
+const WORK: u8 = 0;
+const SPIN: u8 = 1;
+const PANIC: u8 = 2;
+const PRINT: u8 = 3;
+const TRAP: u8 = 4;
+
+/// Who awaits one of the calls.
+struct Caller {
+    call: ByHand<Running<(u8, u64), u64>>,
+    result: Option<Result<u64, Error>>,
+}
+
+impl Caller {
+    fn new(host: &Host, deed: u8, number: u64) -> Self {
+        Self {
+            call: ByHand::new(host.run_sync("one_of", (deed, number))),
+            result: None,
+        }
+    }
+
+    /// Looks once.
+    fn look(&mut self) {
+        if self.result.is_none()
+            && let Poll::Ready(result) = self.call.poll()
+        {
+            self.result = Some(result);
+        }
+    }
+
+    #[track_caller]
+    fn finish(mut self) -> Result<u64, Error> {
+        match self.result.take() {
+            Some(result) => result,
+            None => self.call.finish(),
+        }
+    }
+}
+
+/// One worker and one permit, for which calls wait.
+struct Line {
+    host: Host,
+    limiter: Limiter,
+}
+
+impl Line {
+    fn new(change: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
+        let limiter = Limiter::new(1);
+        let builder = change(probe().0.workers(1)).limiter(limiter.clone());
+        let host = builder.build_blocking().unwrap();
+        Self { host, limiter }
+    }
+
+    /// Has the host see how short the function's calls are.
+    fn teach(&self) {
+        let numbers = 0..1000;
+        let mut map = self.host.map("one_of", numbers.clone().map(|n| (WORK, n)));
+        for n in numbers {
+            let result: Option<Result<u64, Error>> = ByHand::new(map.next()).finish();
+            assert_eq!(result.unwrap().unwrap(), n);
+        }
+    }
+
+    /// Has calls with these deeds, each with its place as its number, wait in line until there is a permit. The first has
+    /// looked for it.
+    fn queue(&self, deeds: &[u8]) -> Vec<Caller> {
+        self.limiter.set_total(0);
+        let mut callers: Vec<_> = (0..)
+            .zip(deeds)
+            .map(|(n, deed)| Caller::new(&self.host, *deed, n))
+            .collect();
+        callers.iter_mut().for_each(Caller::look);
+        assert_eq!(self.limiter.waiting(), deeds.len());
+        self.limiter.set_total(1);
+        callers[0].look();
+        callers
+    }
+
+    /// The same until they have travelled together: on a busy machine the host may take their function for a slow one.
+    fn together(&self, deeds: &[u8]) -> Vec<Caller> {
+        let since = Instant::now();
+        loop {
+            self.teach();
+            let before = self.host.stats().calls.together;
+            let callers = self.queue(deeds);
+            if self.host.stats().calls.together - before == deeds.len() as u64 {
+                return callers;
+            }
+            drop(callers);
+            assert!(since.elapsed() < BOUND, "they never travel together");
+        }
+    }
+
+    fn works(&self) {
+        let result = Caller::new(&self.host, WORK, 7).finish();
+        assert_eq!(result.unwrap(), 7);
+    }
+}
+
+#[track_caller]
+fn number(caller: Caller, number: u64) {
+    assert_eq!(caller.finish().unwrap(), number);
+}
+
+/// What becomes of callers who all look when they are woken.
+fn all_of(mut callers: Vec<Caller>) -> Vec<Result<u64, Error>> {
+    eventually(RESOLVES, || {
+        callers.iter_mut().for_each(Caller::look);
+        callers.iter().all(|caller| caller.result.is_some())
+    });
+    callers.into_iter().map(Caller::finish).collect()
+}
+
+#[test]
+fn each_has_its_own_result() {
+    for state in [State::Keep, State::Fresh] {
+        let line = Line::new(|host| host.state(state));
+        let callers = line.together(&[WORK; 4]);
+        for (n, caller) in (0..).zip(callers) {
+            number(caller, n);
+        }
+        comes_to_rest(&line.host, &line.limiter);
+    }
+}
+
+#[test]
+fn a_caller_that_does_not_look_holds_up_nobody() {
+    let line = Line::new(|host| host);
+    for idle in 0..4 {
+        let callers = line.together(&[WORK; 4]);
+        let mut later = None;
+        for (place, caller) in callers.into_iter().enumerate() {
+            match place == idle {
+                true => later = Some(caller),
+                false => number(caller, place as u64),
+            }
+        }
+        number(later.unwrap(), idle as u64);
+    }
+}
+
+#[test]
+fn a_call_that_takes_long_holds_up_neither_those_before_it_nor_what_is_stopped_with_it() {
+    for interrupt in INTERRUPTS {
+        let line = Line::new(|host| host.interrupt(interrupt));
+        let mut callers = line.together(&[WORK, WORK, SPIN, WORK, WORK]).into_iter();
+        let pid = only_pid(&line.host);
+        for n in 0..2 {
+            number(callers.next().unwrap(), n);
+        }
+        let mut spins = callers.next().unwrap();
+        spins.look();
+        assert!(spins.result.is_none());
+        // It alone is stopped, and those behind it have their turn.
+        drop(spins);
+        for n in 3..5 {
+            number(callers.next().unwrap(), n);
+        }
+        if interrupt != Interrupt::KillOnly {
+            assert_eq!(only_pid(&line.host), pid);
+        }
+        comes_to_rest(&line.host, &line.limiter);
+    }
+}
+
+#[test]
+fn a_killed_worker_fails_only_the_call_that_it_ran() {
+    let line = Line::new(|host| host);
+    let mut callers = line.together(&[WORK, SPIN, WORK, WORK]).into_iter();
+    let pid = only_pid(&line.host);
+    // It is over as the next one runs.
+    number(callers.next().unwrap(), 0);
+    let spins = callers.next().unwrap();
+    kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+    let killed = broken(spins.finish());
+    assert!(matches!(killed.cause(), Cause::Died), "{killed:?}");
+    assert_eq!(killed.pid(), pid);
+    for n in 2..4 {
+        number(callers.next().unwrap(), n);
+    }
+    eventually(BOUND, || !is_alive(pid));
+    comes_to_rest(&line.host, &line.limiter);
+}
+
+#[test]
+fn one_that_fails_fails_alone_and_with_its_own_words() {
+    for state in [State::Keep, State::Fresh] {
+        let line = Line::new(|host| host.state(state));
+        let deeds = [PRINT, PANIC, WORK, PANIC, TRAP];
+        let mut callers = line.together(&deeds).into_iter();
+        number(callers.next().unwrap(), 0);
+        let first = broken(callers.next().unwrap().finish());
+        number(callers.next().unwrap(), 2);
+        let second = broken(callers.next().unwrap().finish());
+        let trap = broken(callers.next().unwrap().finish());
+        for (failed, own, other) in [(first, 1, 3), (second, 3, 1)] {
+            let Cause::Panic { message, .. } = failed.cause() else {
+                panic!("{failed:?}")
+            };
+            assert_eq!(*message, format!("the end of {own}"));
+            let words = |of| format!("the last words of {of}\n");
+            assert!(failed.stderr_tail().contains(&words(own)), "{failed:?}");
+            assert!(!failed.stderr_tail().contains(&words(other)), "{failed:?}");
+        }
+        assert!(
+            matches!(trap.cause(), Cause::Trap(Trap::Unreachable)),
+            "{trap:?}"
+        );
+        assert_eq!(trap.stderr_tail(), "");
+        comes_to_rest(&line.host, &line.limiter);
+    }
+}
+
+#[test]
+fn whoever_leaves_leaves_alone() {
+    let line = Line::new(|host| host);
+    for leaves in 0..4 {
+        for looks in [false, true] {
+            let mut callers = line.together(&[WORK; 4]);
+            if looks {
+                callers.iter_mut().for_each(Caller::look);
+            }
+            drop(callers.remove(leaves));
+            let others = (0..).filter(|n| *n != leaves as u64);
+            for (n, caller) in others.zip(callers) {
+                number(caller, n);
+            }
+        }
+    }
+    drop(line.together(&[WORK; 4]));
+    drop(line.together(&[SPIN; 4]));
+    line.works();
+    comes_to_rest(&line.host, &line.limiter);
+}
+
+#[test]
+fn a_limit_of_time_is_each_calls_own() {
+    let limits = || Limits {
+        timeout: Some(Duration::from_millis(200)),
+        ..Limits::default()
+    };
+    for interrupt in INTERRUPTS {
+        let line = Line::new(|host| host.limits(limits()).interrupt(interrupt));
+        // A map's calls have a limit, too, and do not teach: calls alone do.
+        let travelled = || line.host.stats().calls.together;
+        let before = travelled();
+        eventually(BOUND, || {
+            (0..50).for_each(|_| line.works());
+            let callers = line.queue(&[WORK; 4]);
+            for (n, result) in (0..).zip(all_of(callers)) {
+                assert_eq!(result.unwrap(), n);
+            }
+            travelled() > before
+        });
+        let callers = line.queue(&[WORK, SPIN, WORK, SPIN]);
+        for (n, result) in (0..).zip(all_of(callers)) {
+            if n % 2 == 0 {
+                assert_eq!(result.unwrap(), n);
+                continue;
+            }
+            let Err(Error::Timeout { phase, elapsed }) = result else {
+                panic!("{result:?}")
+            };
+            assert_eq!(phase, Phase::Running);
+            assert!(elapsed >= Duration::from_millis(200), "{elapsed:?}");
+        }
+        line.works();
+        comes_to_rest(&line.host, &line.limiter);
+    }
+}
+
+#[test]
+fn a_host_that_closes_ends_all_of_them() {
+    for stops in [0, 1, 3] {
+        let line = Line::new(|host| host.grace_period(Duration::from_millis(50)));
+        let mut deeds = [WORK; 4];
+        deeds[stops] = SPIN;
+        let callers = line.together(&deeds);
+        let Line { host, .. } = line;
+        let closing = std::thread::spawn(move || ByHand::new(host.close()).finish());
+        for (place, caller) in callers.into_iter().enumerate() {
+            match caller.finish() {
+                Ok(n) => assert_eq!((n, place != stops), (place as u64, true)),
+                Err(Error::Closed) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        closing.join().unwrap();
+    }
+}
+
+/// The worker marks an item as begun when the host may just have closed the batch: one of the two gives way.
+#[test]
+fn none_begins_twice_whoever_leaves_and_whenever() {
+    const ROUNDS: u64 = 300;
+    const CALLERS: u64 = 8;
+    let line = Line::new(|host| host.state(State::Keep).retire(Retire::never()));
+    let mut random = Random::new(7);
+    line.teach();
+    let times_of = |number: u64| -> u8 {
+        let times = ByHand::new(line.host.run_sync("times_of", (number,))).finish();
+        times.unwrap()
+    };
+    (0..CALLERS).for_each(|number| _ = times_of(number));
+    let before = line.host.stats().calls.together;
+    let mut ended = 0;
+    for _ in 0..ROUNDS {
+        let mut callers = line.queue(&[WORK; CALLERS as usize]);
+        for _ in 0..random.below(4) {
+            callers.iter_mut().for_each(Caller::look);
+            (0..random.below(2000)).for_each(|_| std::hint::spin_loop());
+        }
+        let leaves = random.below(CALLERS) as usize;
+        let left = callers.remove(leaves);
+        let done = u64::from(left.result.is_some());
+        drop(left);
+        ended += done + all_of(callers).into_iter().filter(Result::is_ok).count() as u64;
+        assert!((0..CALLERS).all(|number| times_of(number) <= 1));
+    }
+    assert!(ended >= ROUNDS * (CALLERS - 1));
+    assert!(line.host.stats().calls.together > before);
+}
+
+/// Calls of every kind, in line, that are left, looked at and killed at any moment.
+#[test]
+fn whatever_happens_each_ends_as_its_own_deed_does() {
+    const ROUNDS: u64 = 150;
+    for (interrupt, state) in INTERRUPTS
+        .into_iter()
+        .zip([State::Keep, State::Fresh, State::Keep])
+    {
+        let line = Line::new(|host| host.interrupt(interrupt).state(state));
+        let mut random = Random::new(interrupt as u64 + 1);
+        line.teach();
+        for round in 0..ROUNDS {
+            let deeds: Vec<u8> = (0..2 + random.below(12))
+                .map(|_| match random.below(16) {
+                    0 => SPIN,
+                    1 => PANIC,
+                    2 => TRAP,
+                    3 => PRINT,
+                    _ => WORK,
+                })
+                .collect();
+            let mut callers: Vec<_> = line.queue(&deeds).into_iter().map(Some).collect();
+            for _ in 0..random.below(2 * deeds.len() as u64) {
+                let place = random.below(deeds.len() as u64) as usize;
+                match random.below(4) {
+                    0 => drop(callers[place].take()),
+                    _ => callers[place].iter_mut().for_each(Caller::look),
+                }
+            }
+            let kill = random.below(8) == 0;
+            if kill && let Some(worker) = line.host.stats().workers.first() {
+                // It may be gone by now.
+                let _ = kill_process(Pid::from_raw(worker.pid as i32).unwrap(), Signal::KILL);
+            }
+            let mut killed = 0;
+            let mut left = Vec::new();
+            for (place, caller) in callers.into_iter().enumerate() {
+                let Some(caller) = caller else { continue };
+                match (deeds[place], caller.result) {
+                    // It would go on for ever, and is left.
+                    (SPIN, None) => {}
+                    (SPIN, Some(Err(Error::BrokenWorker(by)))) if kill => {
+                        assert!(matches!(by.cause(), Cause::Died), "{by:?}");
+                        killed += 1;
+                    }
+                    (SPIN, Some(result)) => panic!("round {round}: {result:?}"),
+                    (_, result) => left.push((place, Caller { result, ..caller })),
+                }
+            }
+            let (places, callers): (Vec<_>, Vec<_>) = left.into_iter().unzip();
+            for (place, result) in places.into_iter().zip(all_of(callers)) {
+                let deed = deeds[place];
+                match result {
+                    Ok(n) => assert!(deed <= PRINT && n == place as u64, "{deed}: {n}"),
+                    Err(Error::BrokenWorker(by)) => match by.cause() {
+                        Cause::Died if kill => killed += 1,
+                        Cause::Panic { message, .. } => {
+                            assert_eq!((deed, message), (PANIC, &format!("the end of {place}")));
+                        }
+                        Cause::Trap(Trap::Unreachable) => assert_eq!(deed, TRAP),
+                        _ => panic!("round {round}: {by:?}"),
+                    },
+                    result => panic!("round {round}, deed {deed}: {result:?}"),
+                }
+            }
+            assert!(killed <= 1, "round {round}: {killed} died with one worker");
+        }
+        assert!(line.host.stats().calls.together > 0);
+        line.works();
+        comes_to_rest(&line.host, &line.limiter);
+    }
+}
