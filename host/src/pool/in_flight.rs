@@ -124,6 +124,9 @@ pub(crate) enum Payload {
 /// Whoever has waited for longer is timed in any case.
 const LONG_WAIT: Duration = Duration::from_millis(1);
 
+/// Of single calls one in so many is learned from.
+const LEARNED: u64 = 8;
+
 /// A shorter payload is decoded where it lies; a longer one may become part of the result.
 const SHARED_FROM: usize = 64 << 10;
 
@@ -196,8 +199,8 @@ impl InFlight {
         self.kept.take()
     }
 
-    /// Notes how long the call took, after it had waited for `queue`, if it had; for each of those that it stood for. It is
-    /// returned, if it is known.
+    /// Notes how long the call took, after it had waited for `queue`, if it had; for each of those that it stood for. Of some
+    /// calls it is returned, to be learned from: what is learned lies in a line that all threads read.
     pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>) -> Option<Duration> {
         let waited = queue.is_some_and(|queue| queue > LONG_WAIT);
         let quick = self.quick && !waited && !self.is_chunk;
@@ -205,7 +208,7 @@ impl InFlight {
         let calls = u32::try_from(self.calls).unwrap_or(u32::MAX).max(1);
         let each = self.of.published.elapsed() / calls;
         tally.timed(queue.unwrap_or_default(), each, weight * u64::from(calls));
-        Some(each)
+        (self.is_chunk || self.id.is_multiple_of(LEARNED)).then_some(each)
     }
 
     /// What the items of a chunk have left.
