@@ -118,7 +118,7 @@ impl Line {
                 return callers;
             }
             drop(callers);
-            assert!(since.elapsed() < BOUND, "they never travel together");
+            assert!(since.elapsed() < RESOLVES, "they never travel together");
         }
     }
 
