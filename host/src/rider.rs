@@ -3,6 +3,7 @@
 //! Those that are taken along travel as one call, whose [`Carrier`] is attended to by whichever of their callers looks.
 
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -108,7 +109,7 @@ impl Rider {
             _ => None,
         };
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 
@@ -121,9 +122,14 @@ impl Rider {
         let rode = std::mem::replace(&mut *stage, Stage::Landed(landed));
         drop(stage);
         if let Stage::Riding(_, Some(waker)) = rode {
-            waker.wake();
+            wake(waker);
         }
     }
+}
+
+/// A waker is the application's code, and may panic: the others are to be woken all the same.
+fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// A call that has been taken along, as its caller holds it. Dropped, it is stopped.

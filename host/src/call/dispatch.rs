@@ -71,7 +71,7 @@ where
             .as_mut()
             .and_then(|waiting| waiting.rider.take())
         {
-            let along = self.take_along(&rider);
+            let along = self.take_along(&rider, lease.worker());
             if !along.is_empty() {
                 self.lead(rider, along, permit, lease);
                 return Ok(());

@@ -95,7 +95,9 @@ impl<A, R> Running<A, R> {
         let (worker, call) = from.expect("a chunk's worker is not gone before its reply is judged");
         let left = self.left.take();
         let stderr = left.as_ref().map_or("", |left| &left.stderr);
-        let (items, buffer) = payload.decoded(|replies| self.items(replies, call, stderr, read));
+        let all = *count.end();
+        let (items, buffer) =
+            payload.decoded(|replies| self.items(replies, all, call, stderr, read));
         if let Some(buffer) = buffer {
             worker.give_back(buffer);
         }
@@ -103,7 +105,6 @@ impl<A, R> Running<A, R> {
         if damaged || !count.contains(&results.len()) {
             worker.condemn();
             let function = self.hold.pool().functions.entry(self.function);
-            let all = *count.end();
             results.truncate(all);
             results.resize_with(all, || Err(disbelieved(call, function, Disbelief::Chunk)));
         }
@@ -113,16 +114,20 @@ impl<A, R> Running<A, R> {
     /// The same of a chunk that was stopped or whose worker has died, and how many items had been begun.
     pub(crate) fn replies_left<T>(
         &mut self,
+        all: usize,
         read: impl Fn(&Self, &[u8]) -> Result<T, Error>,
     ) -> Option<(Vec<Result<T, Error>>, usize)> {
         let Left { chunk, of, .. } = *self.left.take()?;
-        Some((self.items(&chunk.replies, of, "", read).0, chunk.begun))
+        let (results, _) = self.items(&chunk.replies, all, of, "", read);
+        Some((results, chunk.begun))
     }
 
-    /// What the items replied, up to something that is damaged; and whether there is.
+    /// What `all` items replied, up to something that is damaged; and whether there is. Of more than there are, one is
+    /// enough to tell.
     fn items<T>(
         &self,
         replies: &[u8],
+        all: usize,
         call: CallOf,
         stderr: &str,
         read: impl Fn(&Self, &[u8]) -> Result<T, Error>,
@@ -138,7 +143,7 @@ impl<A, R> Running<A, R> {
         };
         let mut damaged = false;
         let mut results = Vec::new();
-        for reply in split_chunk(replies) {
+        for reply in split_chunk(replies).take(all.saturating_add(1)) {
             match reply {
                 Ok(reply) => results.push(of(reply)),
                 Err(Damaged) => damaged = true,

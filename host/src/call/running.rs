@@ -114,7 +114,11 @@ fn has_had_its_turn(steps: &mut u32, cx: &Context<'_>) -> bool {
     *steps += 1;
     let over = *steps > STEPS_MAX;
     if over {
-        cx.waker().wake_by_ref();
+        #[expect(
+            clippy::waker_clone_wake,
+            reason = "of calls that travel together all are to look, and by reference one of them is woken"
+        )]
+        cx.waker().clone().wake();
     }
     over
 }

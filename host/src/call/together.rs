@@ -13,7 +13,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
 
 use super::args::{Args, Requests};
 use super::choices::Chosen;
@@ -22,7 +21,7 @@ use super::running::{Advance, Running, Step};
 use super::waiting::Waiting;
 use crate::hold::Hold;
 use crate::limiter::Permit;
-use crate::pool::{Detached, Lease, OVERDUE, Pool};
+use crate::pool::{Detached, Lease, OVERDUE, Pool, Worker};
 use crate::rider::{Carrier, Landed, Ride, Rider, Route};
 use crate::{Cause, Error};
 
@@ -59,11 +58,13 @@ impl<A: Args, R> Running<A, R> {
     }
 
     /// The calls that travel with this one, which has a permit.
-    pub(super) fn take_along(&self, rider: &Rider) -> Vec<Arc<Rider>> {
+    pub(super) fn take_along(&self, rider: &Rider, worker: &Worker) -> Vec<Arc<Rider>> {
         let pool = self.hold.pool();
         let together = pool.functions.entry(self.function).typical.together();
         let bytes_max = pool.config.limits.payload_bytes;
-        self.limiter().take_along(rider, together - 1, bytes_max)
+        // No worker serves more calls than it may.
+        let most = worker.calls_left().min(together as u64).saturating_sub(1);
+        self.limiter().take_along(rider, most as usize, bytes_max)
     }
 
     /// Has a worker run this call and those that it has taken along.
@@ -111,7 +112,6 @@ struct Together {
     left: AtomicBool,
     /// Whether one of them has been woken since.
     woken: AtomicBool,
-    begun: Instant,
 }
 
 #[derive(Debug)]
@@ -164,7 +164,6 @@ impl Together {
             wanted: AtomicBool::new(false),
             left: AtomicBool::new(false),
             woken: AtomicBool::new(false),
-            begun: Instant::now(),
         });
         let mut state = together.state();
         for rider in &*together.riders {
@@ -189,13 +188,12 @@ impl Together {
         let waker = Waker::from(Arc::clone(self));
         let mut cx = Context::from_waker(&waker);
         match catch_unwind(AssertUnwindSafe(|| running.poll_raw(&mut cx))) {
-            Ok(Poll::Pending) => {
-                if self.left.swap(false, Ordering::SeqCst) || state.is_overdue() {
-                    self.break_up(state);
-                }
+            Ok(Poll::Pending) => self.look_after(state),
+            Ok(Poll::Ready(Ok(Advance::Item(_)))) => {
+                // Nobody listens, so a worker that is honest emits nothing.
+                self.look_after(state);
+                waker.wake();
             }
-            // Nobody listens.
-            Ok(Poll::Ready(Ok(Advance::Item(_)))) => waker.wake(),
             Ok(Poll::Ready(Ok(Advance::Reply(raw)))) => self.settle(state, Ok(raw)),
             Ok(Poll::Ready(Err(error))) => self.settle(state, Err(error)),
             Err(panic) => {
@@ -208,6 +206,13 @@ impl Together {
         }
     }
 
+    /// Breaks them up, if one has left or they take long.
+    fn look_after(&self, state: &mut State) {
+        if self.left.swap(false, Ordering::SeqCst) || state.is_overdue() {
+            self.break_up(state);
+        }
+    }
+
     /// All that were begun are over, or nothing of them runs on.
     fn settle(&self, state: &mut State, ended: Result<Raw, Error>) {
         let Some(mut running) = state.running.take() else {
@@ -216,13 +221,13 @@ impl Together {
         let (replies, begun, mut error) = match ended {
             Ok(raw) => {
                 // One that was closed early may have had no item yet.
-                let least = usize::from(!state.closed);
-                let replies = running.replies(raw, least..=self.riders.len(), read);
+                let replies = running.replies(raw, 0..=self.riders.len(), read);
                 let begun = replies.len();
                 (replies, begun, None)
             }
             Err(error) => {
-                let (replies, begun) = running.replies_left(read).unwrap_or_default();
+                let left = running.replies_left(self.riders.len(), read);
+                let (replies, begun) = left.unwrap_or_default();
                 (replies, begun, Some(error))
             }
         };
@@ -286,7 +291,8 @@ impl Running<Requests, ()> {
         };
         let chunk = in_flight.close_chunk()?;
         self.left = Some(Box::new(Left::of_chunk(*chunk, in_flight.of())));
-        self.replies_left(read)
+        let all = self.args.as_ref().map_or(0, Args::count);
+        self.replies_left(all, read)
     }
 }
 
@@ -334,12 +340,16 @@ impl Carrier for Together {
     }
 }
 
-/// There is something to be seen: one of them is enough, who has the others woken in turn. All of them are where one has
-/// not looked in time.
+/// There is something to be seen. All of them are woken, as one alone may not look for a long time; by reference one of
+/// them is, who has the others woken in turn, and all if none has looked since: for where they are woken again soon.
 impl Wake for Together {
     fn wake(self: Arc<Self>) {
+        self.riders.iter().for_each(|rider| rider.wake());
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         let mut riding = self.riders.iter().filter(|rider| rider.rides());
-        if self.woken.swap(true, Ordering::SeqCst) || self.begun.elapsed() >= OVERDUE {
+        if self.woken.swap(true, Ordering::SeqCst) {
             riding.for_each(|rider| rider.wake());
         } else if let Some(first) = riding.next() {
             first.wake();

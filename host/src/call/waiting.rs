@@ -41,10 +41,14 @@ impl Waiting {
         self.since
     }
 
-    /// Is counted among those who wait, of which there may not be too many.
+    /// Is counted among those who wait, of which there may not be too many. One that was in line before is not refused.
     pub(super) fn join(&mut self, pool: &Arc<Pool>) -> Result<(), Error> {
         if self.place.is_none() {
-            self.place = Some(Place::take(pool)?);
+            let (place, before) = Place::take(pool);
+            if before >= pool.config.queue_limit && !self.has_ridden {
+                return Err(Error::Saturated { waiting: before });
+            }
+            self.place = Some(place);
         }
         Ok(())
     }
@@ -87,13 +91,10 @@ impl Waiting {
 struct Place(Arc<Pool>);
 
 impl Place {
-    fn take(pool: &Arc<Pool>) -> Result<Self, Error> {
+    /// And how many there were before.
+    fn take(pool: &Arc<Pool>) -> (Self, usize) {
         let before = pool.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(pool));
-        if before >= pool.config.queue_limit {
-            return Err(Error::Saturated { waiting: before });
-        }
-        Ok(place)
+        (Self(Arc::clone(pool)), before)
     }
 }
 

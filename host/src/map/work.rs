@@ -221,7 +221,9 @@ where
                 (results, begun, None)
             }
             Err(error) => {
-                let (results, begun) = running.replies_left(Running::decode).unwrap_or_default();
+                let (results, begun) = running
+                    .replies_left(all, Running::decode)
+                    .unwrap_or_default();
                 (results, begun, Some(error))
             }
         };

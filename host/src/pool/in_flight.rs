@@ -26,6 +26,7 @@ pub(crate) struct InFlight {
     of: CallOf,
     id: u64,
     is_chunk: bool,
+    is_closed: bool,
     /// For how many calls it stands.
     calls: usize,
     looks: Looks,
@@ -171,6 +172,7 @@ impl InFlight {
             of,
             id,
             is_chunk,
+            is_closed: false,
             calls,
             looks,
             seen: 0,
@@ -222,7 +224,13 @@ impl InFlight {
     pub(crate) fn close_chunk(&mut self) -> Option<Box<Chunk>> {
         let chunk = self.worker().close_chunk(self.id)?;
         self.calls = 1;
+        self.is_closed = true;
         Some(chunk)
+    }
+
+    /// Whether it was closed, and others of its items may run elsewhere by now.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// What the guest has written beyond this, as long as its worker has not gone on.

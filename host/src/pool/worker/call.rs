@@ -58,16 +58,6 @@ pub(super) struct Call {
     pub(super) running: Option<Running>,
 }
 
-impl Call {
-    /// Whom to wake when the worker has rung. Of several callers one is woken, and all of them when they are overdue.
-    pub(super) fn waker_for_ring(&mut self) -> Option<Waker> {
-        match self.clocks.break_up_at {
-            Some(_) => self.waker.clone(),
-            None => self.waker.take(),
-        }
-    }
-}
-
 /// What is left of a call that is over, and counted as running no more. Its drop has effects: it is for when the worker
 /// is provably free, and its lock released.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ impl Worker {
             return None;
         }
         self.release_some_pages(&mut record, now);
-        let overdue = who_is_overdue(&mut record, now);
+        let overdue = self.who_is_overdue(&mut record, now);
         let taken = self.look_at_call(&mut record, now);
         let over = self.look_at_term(&mut record, now);
         let asked = self.look_at_asking(&mut record, now);
@@ -67,6 +67,16 @@ impl Worker {
                 None => record.pages_touched = false,
             }
         }
+    }
+
+    /// Whoever waits for calls that travel together and have taken long. No further one begins, whether anybody looks or not:
+    /// the time of those that run is not to be spent on them.
+    fn who_is_overdue(&self, record: &mut Record, now: Instant) -> Option<Waker> {
+        let id = record.machine.id();
+        let call = record.call.as_mut()?;
+        call.clocks.break_up_at.take_if(|at| *at <= now)?;
+        self.slot.close_chunk(id);
+        call.waker.clone()
     }
 
     /// The first of the call's clocks that has run out, and what that means.
@@ -127,11 +137,4 @@ impl Worker {
         };
         Some((step, LastWord::Nothing))
     }
-}
-
-/// Whoever waits for calls that travel together and have taken long.
-fn who_is_overdue(record: &mut Record, now: Instant) -> Option<Waker> {
-    let call = record.call.as_mut()?;
-    call.clocks.break_up_at.take_if(|at| *at <= now)?;
-    call.waker.clone()
 }

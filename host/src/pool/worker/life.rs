@@ -137,6 +137,14 @@ pub(super) enum Outlived {
 }
 
 impl Worker {
+    /// How many more calls it may have.
+    pub(crate) fn calls_left(&self) -> u64 {
+        match self.life.retire.calls {
+            None => u64::MAX,
+            Some(calls) => calls.saturating_sub(self.lock().calls),
+        }
+    }
+
     pub(crate) fn started_for(&self) -> StartFor {
         self.life.started_for
     }

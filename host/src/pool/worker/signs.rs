@@ -8,7 +8,6 @@ use stockade_wire::slot::Disbelief;
 use stockade_wire::slot::machine::Resolution;
 
 use super::Worker;
-use super::call::Call;
 use super::settle::LastWord;
 use super::startup::Startup;
 use crate::error::Exit;
@@ -55,10 +54,19 @@ impl Worker {
             let id = record.machine.id();
             drop(record);
             self.settle_stopped(id);
-        } else if let Some(waker) = record.call.as_mut().and_then(Call::waker_for_ring) {
-            // A caller that waits copies the reply itself; nobody else needs the copy.
+        } else if let Some(call) = &mut record.call {
+            // A caller that waits copies the reply itself; nobody else needs the copy. Of several callers one is woken,
+            // and all of them when they are overdue.
+            let (waker, one) = match call.clocks.break_up_at {
+                Some(_) => (call.waker.clone(), true),
+                None => (call.waker.take(), false),
+            };
             drop(record);
-            waker.wake();
+            match waker {
+                Some(waker) if one => waker.wake_by_ref(),
+                Some(waker) => waker.wake(),
+                None => {}
+            }
         }
     }
 

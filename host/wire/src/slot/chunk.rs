@@ -62,7 +62,7 @@ fn split_one(replies: &[u8]) -> Option<(ItemReply<'_>, &[u8])> {
 }
 
 impl HostSlot {
-    /// From here on no further item of the shared chunk that is call `id` begins. The one that [`Self::chunk`] then says
+    /// From here on no further item of the chunk that is call `id` begins. The one that [`Self::chunk`] then says
     /// has begun and is not over may turn out not to have.
     pub fn close_chunk(&self, id: u64) {
         self.request.store_u64(request::CLOSED, id);
@@ -172,7 +172,7 @@ impl ChunkReply<'_> {
         let [begun, _] = reply::ITEMS;
         let before = self.begun.get();
         self.slot.reply.store_u32(begun, before + 1);
-        if self.of.is_shared && self.is_closed() {
+        if self.is_closed() {
             self.slot.reply.store_u32(begun, before);
             return false;
         }
