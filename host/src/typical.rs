@@ -8,7 +8,7 @@ use std::time::Duration;
 const TOGETHER: Duration = Duration::from_micros(200);
 
 /// The most that travel together.
-const TOGETHER_MAX: u64 = 64;
+const TOGETHER_MAX: u32 = 64;
 
 /// Shorter ones are faster alone: what their callers do takes longer, and polls find their replies.
 const SHORTEST: Duration = Duration::from_nanos(1500);
@@ -20,43 +20,56 @@ const SAMPLE_MAX: Duration = Duration::from_millis(10);
 /// they take, and the others make up for it.
 const TIMES_MEAN_MAX: u32 = 2;
 
-/// What calls took, in nanoseconds; zeros before the first.
-///
-/// In a line of its own: all callers that wait read it, and what lies beside it changes more often.
+/// What calls took, and what follows from it.
+#[derive(Debug, Default)]
+pub(crate) struct TypicalTime {
+    times: Times,
+    together: Together,
+}
+
+/// In nanoseconds; zeros before the first.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(crate) struct TypicalTime {
+struct Times {
     /// A running mean, no more than [`SAMPLE_MAX`].
     mean: AtomicU32,
     /// What short ones take: where there are more callers than CPUs, most are held up by each other.
     least: AtomicU32,
 }
 
+/// In a line of its own: all callers that wait read it, and what they take changes more often.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Together(AtomicU32);
+
 impl TypicalTime {
     /// One took so long. Of two at once one may be lost.
     pub(crate) fn learn(&self, took: Duration) {
         let took = took.min(SAMPLE_MAX).as_nanos().max(1) as u32;
-        let mean = match self.mean.load(Ordering::Relaxed) {
+        let mean = match self.times.mean.load(Ordering::Relaxed) {
             0 => took,
             mean => mean - mean / 4 + took.min(mean * TIMES_MEAN_MAX) / 4,
         };
-        self.mean.store(mean.max(1), Ordering::Relaxed);
-        let least = match self.least.load(Ordering::Relaxed) {
+        let mean = mean.max(1);
+        self.times.mean.store(mean, Ordering::Relaxed);
+        let least = match self.times.least.load(Ordering::Relaxed) {
             0 => took,
             least if took <= least => took,
             least => least + (took - least).div_ceil(64),
         };
-        self.least.store(least, Ordering::Relaxed);
+        self.times.least.store(least, Ordering::Relaxed);
+        let together = match u128::from(least) < SHORTEST.as_nanos() {
+            true => 1,
+            false => (TOGETHER.as_nanos() as u32 / mean).clamp(1, TOGETHER_MAX),
+        };
+        if together != self.together.0.load(Ordering::Relaxed) {
+            self.together.0.store(together, Ordering::Relaxed);
+        }
     }
 
     /// How many may travel together; one where that is not worth it, or nothing is known.
     pub(crate) fn together(&self) -> usize {
-        let time = |of: &AtomicU32| Duration::from_nanos(of.load(Ordering::Relaxed).into());
-        if time(&self.least) < SHORTEST {
-            return 1;
-        }
-        let calls = (TOGETHER.as_nanos() / time(&self.mean).as_nanos().max(1)) as u64;
-        calls.clamp(1, TOGETHER_MAX) as usize
+        self.together.0.load(Ordering::Relaxed).max(1) as usize
     }
 }
 
@@ -74,7 +87,7 @@ mod tests {
         (0..20).for_each(|_| typical.learn(Duration::from_micros(5)));
         assert!((35..=40).contains(&typical.together()), "{typical:?}");
         (0..20).for_each(|_| typical.learn(Duration::from_nanos(1600)));
-        assert_eq!(typical.together() as u64, TOGETHER_MAX);
+        assert_eq!(typical.together() as u32, TOGETHER_MAX);
         let calls = |took| {
             let before = typical.together();
             (1..100).find(|_| {
