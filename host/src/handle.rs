@@ -16,6 +16,7 @@ use crate::call::Running;
 use crate::hold::Hold;
 use crate::park;
 use crate::progress::Whereabouts;
+use crate::wake::wake;
 use crate::{Error, Progress};
 
 /// A spawned call: await it for its result, or cancel it.
@@ -47,7 +48,7 @@ impl Signal {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 }

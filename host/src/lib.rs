@@ -145,6 +145,7 @@ mod supervisor;
 mod timings;
 mod trials;
 mod typical;
+mod wake;
 mod walls;
 mod wasi;
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::fair::{Queue, Ticket};
 use crate::rider::{Ride, Rider};
+use crate::wake::wake_all;
 
 /// A number of permits, one for each call that runs.
 ///
@@ -166,7 +167,7 @@ impl Limiter {
         // Under the lock, as the call may be taken along as soon as that is released.
         let place = place.if_given();
         drop(waiters);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         place
     }
 
@@ -225,7 +226,7 @@ impl Shared {
     fn serve(&self, mut waiters: MutexGuard<'_, Waiters>) {
         let wakers = self.give_free(&mut waiters);
         drop(waiters);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// The same, and returns whom to wake when the lock is released.

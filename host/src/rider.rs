@@ -3,11 +3,11 @@
 //! Those that are taken along travel as one call, whose [`Carrier`] is attended to by whichever of their callers looks.
 
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::wake::wake;
 use crate::{Codec, Error};
 
 /// What calls must have in common to travel together.
@@ -125,11 +125,6 @@ impl Rider {
             wake(waker);
         }
     }
-}
-
-/// A waker is the application's code, and may panic: the others are to be woken all the same.
-fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// A call that has been taken along, as its caller holds it. Dropped, it is stopped.

@@ -26,6 +26,7 @@ use stockade_wire::sys::fork;
 use self::forking::Forking;
 use crate::pool::{Pool, StartFor, Worker};
 use crate::process::{Ahead, Process, Program, start_from_own_namespaces};
+use crate::wake::wake_all;
 
 /// What can be asked of the thread.
 enum Command {
@@ -442,6 +443,6 @@ impl Loop {
                 .fetch_min(nanos(*next), Ordering::SeqCst);
         }
         drop(timers);
-        due.into_values().for_each(Waker::wake);
+        wake_all(due.into_values());
     }
 }

@@ -41,7 +41,12 @@ impl<F: Future> ByHand<F> {
     /// Polls once.
     pub fn poll(&mut self) -> Poll<F::Output> {
         let waker = Waker::from(Arc::clone(&self.bell));
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+        self.poll_with(&mut Context::from_waker(&waker))
+    }
+
+    /// Polls once, for somebody else: what it is then woken for is not noticed.
+    pub fn poll_with(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.future.as_mut().poll(cx)
     }
 
     /// Waits until the future has asked to be polled; `false` when it does not within `bound`.

@@ -277,6 +277,9 @@ impl Together {
             // Whoever has been woken for the end may be one of those that have just landed.
             self.wanted.store(true, Ordering::SeqCst);
         } else {
+            if begun == over {
+                running.ends_by_itself();
+            }
             state.running = None;
         }
     }
@@ -293,6 +296,13 @@ impl Running<Requests, ()> {
         self.left = Some(Box::new(Left::of_chunk(*chunk, in_flight.of())));
         let all = self.args.as_ref().map_or(0, Args::count);
         self.replies_left(all, read)
+    }
+
+    /// None of the items runs, and no further one begins.
+    fn ends_by_itself(&mut self) {
+        if let Step::InFlight(in_flight) = &mut self.step {
+            in_flight.ends_by_itself();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::Error;
 use crate::clock;
 use crate::error::Exit;
 use crate::report::{ShutdownReport, WorkerExit};
+use crate::wake::wake_all;
 
 /// How far closing has come.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl Pool {
         let spare = state.let_spare_go();
         wakers.extend(state.end_closing());
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         if let Some(spare) = spare {
             spare.condemn();
         }

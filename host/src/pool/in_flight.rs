@@ -27,6 +27,7 @@ pub(crate) struct InFlight {
     id: u64,
     is_chunk: bool,
     is_closed: bool,
+    ends: bool,
     /// For how many calls it stands.
     calls: usize,
     looks: Looks,
@@ -173,6 +174,7 @@ impl InFlight {
             id,
             is_chunk,
             is_closed: false,
+            ends: false,
             calls,
             looks,
             seen: 0,
@@ -231,6 +233,11 @@ impl InFlight {
     /// Whether it was closed, and others of its items may run elsewhere by now.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
+    }
+
+    /// Nothing of it runs any more, so it comes to its end by itself: dropped, its worker is not killed for it.
+    pub(crate) fn ends_by_itself(&mut self) {
+        self.ends = true;
     }
 
     /// What the guest has written beyond this, as long as its worker has not gone on.
@@ -314,7 +321,15 @@ impl InFlight {
                 written.log.deliver(name, self.of.worker_id);
                 *kept = written;
             }
-            None => written.deliver(pool.config.wasi.output(), name, self.of.worker_id),
+            None => {
+                let deliver =
+                    || written.deliver(pool.config.wasi.output(), name, self.of.worker_id);
+                match self.is_chunk {
+                    // The application's subscriber may panic, and that is not to cost several calls their results.
+                    true => _ = catch_unwind(AssertUnwindSafe(deliver)),
+                    false => deliver(),
+                }
+            }
         }
     }
 
@@ -380,7 +395,7 @@ impl Drop for InFlight {
         {
             // The application's subscriber may panic, and the call is stopped all the same.
             let span = catch_unwind(CallerSpan::current).unwrap_or_default();
-            let old = worker.abandon(self.id, span);
+            let old = worker.abandon(self.id, self.ends, span);
             let _ = catch_unwind(AssertUnwindSafe(|| old.end()));
         }
     }

@@ -1,7 +1,7 @@
 //! Taking a worker for a call, and giving it back.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use stockade_wire::sys::fork;
 
@@ -9,6 +9,7 @@ use super::locked::Locked;
 use super::{EndReason, Pool, StartError, State, Worker};
 use crate::Error;
 use crate::fair::Ticket;
+use crate::wake::wake_all;
 
 impl Pool {
     /// An idle worker or the spare now, or a place in the queue for one, which may have been given one already.
@@ -138,7 +139,7 @@ impl Pool {
         match state.queue.give(Ok(worker)) {
             Ok(waker) => {
                 drop(state);
-                waker.into_iter().for_each(Waker::wake);
+                wake_all(waker);
             }
             Err(worker) => state.idle.extend(worker.ok()),
         }

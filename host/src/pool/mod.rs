@@ -50,6 +50,7 @@ use crate::functions::Functions;
 use crate::process::HandedNamespaces;
 use crate::supervisor::{Membership, Timer};
 use crate::trials::Trials;
+use crate::wake::wake_all;
 use crate::{Stats, Walls};
 
 /// A host's workers.
@@ -385,7 +386,7 @@ impl Pool {
         let spare = state.let_spare_go();
         state.leaving = 0;
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         for worker in workers.into_iter().chain(spare) {
             worker.condemn();
         }

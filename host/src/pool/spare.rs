@@ -12,6 +12,7 @@ use stockade_wire::sys::fork;
 use super::locked::Locked;
 use super::{EndReason, Pool, StartFor, State, Worker};
 use crate::limits::WorkerType;
+use crate::wake::wake_all;
 
 #[derive(Debug, Default)]
 pub(super) enum Spare {
@@ -208,7 +209,7 @@ impl Pool {
         state.has_server = false;
         let wakers = state.end_closing();
         drop(state);
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wake_all(wakers);
     }
 }
 

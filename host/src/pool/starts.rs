@@ -9,6 +9,7 @@ use stockade_wire::sys::fork;
 use super::locked::Locked;
 use super::{EndReason, Pool, State, Worker};
 use crate::Error;
+use crate::wake::wake_all;
 
 /// Why a worker is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +183,7 @@ impl Pool {
                 self.let_go(state, &old, reason);
             }
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// It will never be ready. One waiting call is told if the start was made for one; the others get
@@ -221,7 +222,7 @@ impl Pool {
         let gone = state.let_pool_go();
         drop(state);
         drop(gone);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// While no worker is started and there is none, calls do not wait.

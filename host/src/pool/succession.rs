@@ -2,11 +2,11 @@
 //! last.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 use super::locked::Locked;
 use super::{EndReason, Pool, State};
+use crate::wake::wake_all;
 
 /// Where a pool stands in the life of its host.
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ impl Pool {
             state.standing.until_gone = self.myself.upgrade();
         }
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         if let Some(spare) = spare {
             spare.condemn();
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 
 use stockade::{Call, Error, Host, Limiter, State, WorkerState};
 use stockade_tests::census::children_of;
@@ -313,6 +313,42 @@ fn calls_with_permits_and_calls_with_workers_do_not_wait_for_each_other() {
         left.is_empty()
     });
     comes_to_rest(&host, &limiter);
+}
+
+/// Whoever polls with a waker that panics does not hear of its own call, and looks again.
+#[test]
+fn a_waker_that_panics_costs_nobody_else() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("the waker of one call")
+        }
+    }
+
+    let (builder, limiter) = probe();
+    let host = builder.workers(2).build_blocking().unwrap();
+    let waker = Waker::from(Arc::new(Panics));
+    for place in 0..4 {
+        limiter.set_total(0);
+        let mut callers: Vec<_> = (0..4u64)
+            .map(|n| ByHand::new(host.call::<_, _, u64>("one_of", (0u8, n))))
+            .collect();
+        for (n, caller) in callers.iter_mut().enumerate() {
+            let polled = match n == place {
+                true => caller.poll_with(&mut Context::from_waker(&waker)),
+                false => caller.poll(),
+            };
+            assert!(polled.is_pending());
+        }
+        limiter.set_total(4);
+        let mut panics = callers.remove(place);
+        let others = (0..4).filter(|n| *n != place);
+        for (n, mut caller) in others.zip(callers) {
+            assert_eq!(caller.finish().unwrap(), n as u64);
+        }
+        assert_eq!(panics.finish().unwrap(), place as u64);
+        comes_to_rest(&host, &limiter);
+    }
 }
 
 fn is_running(worker: &stockade::WorkerStats) -> bool {

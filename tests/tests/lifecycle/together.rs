@@ -125,10 +125,38 @@ impl Line {
         }
     }
 
+    /// The same with calls of which none begins: the workers are stopped, and are those that are returned.
+    fn sent(&self, calls: usize) -> (Vec<Pid>, Vec<Caller>) {
+        let since = Instant::now();
+        loop {
+            self.teach();
+            comes_to_rest(&self.host, &self.limiter);
+            let stats = self.host.stats();
+            let pids: Vec<_> = stats
+                .workers
+                .iter()
+                .map(|worker| Pid::from_raw(worker.pid as i32).unwrap())
+                .collect();
+            signal(&pids, Signal::STOP);
+            let callers = self.queue(&vec![WORK; calls]);
+            if self.host.stats().calls.together - stats.calls.together == calls as u64 {
+                return (pids, callers);
+            }
+            signal(&pids, Signal::CONT);
+            drop(callers);
+            assert!(since.elapsed() < RESOLVES, "they never travel together");
+        }
+    }
+
     fn works(&self) {
         let result = Caller::new(self, WORK, 7).finish();
         assert_eq!(result.unwrap(), 7);
     }
+}
+
+fn signal(pids: &[Pid], signal: Signal) {
+    pids.iter()
+        .for_each(|pid| kill_process(*pid, signal).unwrap());
 }
 
 #[track_caller]
@@ -231,30 +259,8 @@ fn a_killed_worker_is_heard_of_by_whoever_looks() {
     const CALLERS: usize = 3;
     // Where they go on, none waits for one that does not look.
     let line = Line::new(|host| host.workers(CALLERS));
-    let signal = |pids: &[Pid], signal| {
-        pids.iter()
-            .for_each(|pid| kill_process(*pid, signal).unwrap());
-    };
     for idle in 0..CALLERS {
-        let since = Instant::now();
-        let (pids, mut callers) = loop {
-            line.teach();
-            comes_to_rest(&line.host, &line.limiter);
-            let before = line.host.stats().calls.together;
-            let workers = line.host.stats().workers.into_iter();
-            let pids: Vec<_> = workers
-                .map(|worker| Pid::from_raw(worker.pid as i32).unwrap())
-                .collect();
-            // None of them begins.
-            signal(&pids, Signal::STOP);
-            let callers = line.queue(&[WORK; CALLERS]);
-            if line.host.stats().calls.together - before == CALLERS as u64 {
-                break (pids, callers);
-            }
-            signal(&pids, Signal::CONT);
-            drop(callers);
-            assert!(since.elapsed() < RESOLVES, "they never travel together");
-        };
+        let (pids, mut callers) = line.sent(CALLERS);
         callers.iter_mut().for_each(Caller::look);
         line.limiter.set_total(CALLERS);
         signal(&pids, Signal::KILL);
@@ -368,6 +374,26 @@ fn a_limit_of_time_is_each_calls_own() {
         }
         line.works();
         comes_to_rest(&line.host, &line.limiter);
+    }
+}
+
+/// Where calls are stopped by a kill alone, one that has not begun is no reason for it.
+#[test]
+fn a_batch_that_is_broken_up_between_two_of_them_costs_no_worker() {
+    for interrupt in INTERRUPTS {
+        let line = Line::new(|host| host.interrupt(interrupt));
+        for leaves in 0..3 {
+            let (pids, mut callers) = line.sent(3);
+            drop(callers.remove(leaves));
+            signal(&pids, Signal::CONT);
+            let others = (0..3).filter(|n| *n != leaves);
+            for (n, caller) in others.zip(callers) {
+                number(caller, n as u64);
+            }
+            let [pid] = *pids else { panic!("{pids:?}") };
+            assert_eq!(only_pid(&line.host), pid.as_raw_nonzero().get() as u32);
+            comes_to_rest(&line.host, &line.limiter);
+        }
     }
 }
 

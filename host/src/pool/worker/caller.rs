@@ -94,9 +94,14 @@ impl Worker {
         }
     }
 
-    /// The caller of call `id` is gone, here: stops the call, if it still runs. Hands back the span that is to be
-    /// ended.
-    pub(in crate::pool) fn abandon(self: &Arc<Self>, id: u64, span: CallerSpan) -> CallerSpan {
+    /// The caller of call `id` is gone, here: stops the call, if it still runs, or has it end if it does so by itself. Hands
+    /// back the span that is to be ended.
+    pub(in crate::pool) fn abandon(
+        self: &Arc<Self>,
+        id: u64,
+        ends: bool,
+        span: CallerSpan,
+    ) -> CallerSpan {
         let mut record = self.lock();
         record.settled.retain(|(of, _)| *of != id);
         if !record.machine.is_running(id) {
@@ -113,7 +118,10 @@ impl Worker {
             Some(LastWord::Lie(_)) => record.machine.lied(),
             other => {
                 let reply = other.as_ref().and_then(LastWord::reply);
-                record.machine.stop(StopReason::CallerGone, reply)
+                match ends {
+                    true => record.machine.leave(reply),
+                    false => record.machine.stop(StopReason::CallerGone, reply),
+                }
             }
         };
         self.act(record, step, last.unwrap_or(LastWord::Nothing));

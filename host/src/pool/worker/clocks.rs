@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use stockade_wire::slot::machine::{Step, StopReason};
 
 use super::{LastWord, Record, Worker};
+use crate::wake::wake;
 
 /// A worker whose lock is taken is looked at again after this time: somebody is copying a payload.
 const BUSY: Duration = Duration::from_millis(1);
@@ -42,7 +43,7 @@ impl Worker {
             None => drop(record),
         }
         if let Some(waker) = overdue {
-            waker.wake();
+            wake(waker);
         }
         if let Some(over) = over {
             self.outlived(over);

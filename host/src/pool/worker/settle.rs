@@ -22,6 +22,7 @@ use crate::output::{self, Late};
 use crate::pool::EndReason;
 use crate::pool::in_flight::{Outcome, Payload};
 use crate::spin::Running;
+use crate::wake::wake;
 
 /// What was seen of the worker when a step was taken.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl After {
         // With its permit: whoever gets that finds the worker.
         drop((self.over, self.stopped));
         if let Some(waker) = self.wake {
-            waker.wake();
+            wake(waker);
         }
         Left {
             written: self.output,

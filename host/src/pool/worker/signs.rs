@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 
 use stockade_wire::slot::Disbelief;
 use stockade_wire::slot::machine::Resolution;
@@ -12,6 +11,7 @@ use super::settle::LastWord;
 use super::startup::Startup;
 use crate::error::Exit;
 use crate::later::later;
+use crate::wake::{wake, wake_all};
 
 /// A worker rings at most once a call, and the rings of calls that were answered without it may come late.
 /// More of them than this, without a reply, are noise made on purpose.
@@ -42,7 +42,7 @@ impl Worker {
             if self.rings_for_event(&mut record) {
                 let waker = record.call.as_mut().and_then(|call| call.waker.take());
                 drop(record);
-                waker.into_iter().for_each(Waker::wake);
+                wake_all(waker);
                 return;
             }
             record.empty_rings += 1;
@@ -64,7 +64,7 @@ impl Worker {
             drop(record);
             match waker {
                 Some(waker) if one => waker.wake_by_ref(),
-                Some(waker) => waker.wake(),
+                Some(waker) => wake(waker),
                 None => {}
             }
         }

@@ -218,6 +218,21 @@ impl Machine {
 
     /// Somebody wants the current call stopped; `reply` is what the slot holds at this moment.
     pub fn stop(&mut self, reason: StopReason, reply: Option<Reply>) -> Step {
+        self.stop_in_style(reason, reply, self.style)
+    }
+
+    /// The same of a call whose caller is gone and which comes to its end by itself, as nothing of it runs any more: it has
+    /// the time of one that is asked to stop, whatever the style.
+    pub fn leave(&mut self, reply: Option<Reply>) -> Step {
+        self.stop_in_style(StopReason::CallerGone, reply, StopStyle::Interrupt)
+    }
+
+    fn stop_in_style(
+        &mut self,
+        reason: StopReason,
+        reply: Option<Reply>,
+        style: StopStyle,
+    ) -> Step {
         let State::Running {
             waiting,
             stopping,
@@ -236,7 +251,7 @@ impl Machine {
         }
         let resolve =
             (waiting && reason != StopReason::CallerGone).then_some(Resolution::Stopped(reason));
-        let worker = match (stopping, self.style) {
+        let worker = match (stopping, style) {
             (true, _) => Order::Leave,
             (false, StopStyle::Interrupt) => Order::Interrupt,
             (false, StopStyle::Kill) => Order::Kill,

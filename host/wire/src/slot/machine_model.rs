@@ -200,6 +200,16 @@ impl World {
                     w.carry_out(step);
                 });
             }
+            if waits {
+                branch(&|w| {
+                    let call = w.call(id);
+                    (call.stopped, call.gone) = (true, true);
+                    let seen = w.seen();
+                    let step = w.machine.leave(seen);
+                    assert!(step.worker != Order::Kill, "it was about to end");
+                    w.carry_out(step);
+                });
+            }
             if !call.withdrawn {
                 branch(&|w| {
                     w.call(id).withdrawn = true;
