@@ -134,6 +134,24 @@ impl Draft {
         }
     }
 
+    /// One of a kind that waits in line with others, and mostly may travel with them: short, of few functions, and without
+    /// host functions.
+    pub(super) fn draw_in_line(random: &mut Random) -> Self {
+        let draft = Self::draw(random);
+        let work = match (random.below(100), draft.work) {
+            (0..60, _) | (_, Work::Effect) => Work::Number,
+            (60..95, _) => Work::Spin(random.below(300)),
+            (95..97, _) => Work::Spin(random.below(3_000_000)),
+            (_, work) => work,
+        };
+        let codec = Codec::Bincode;
+        Self {
+            work,
+            codec,
+            ..draft
+        }
+    }
+
     /// Makes the call, and tells `subject` what has become of it.
     pub(super) async fn perform(self, subject: &Arc<Subject>, nonce: u64) {
         let host = &subject.host;

@@ -52,6 +52,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Calls at once for each host.
 const CALLERS: u64 = 6;
 
+/// The same for two hosts with one limiter, and with those for a third host, where many more wait than may run.
+const IN_CROWD: u64 = 2 * CALLERS;
+const ALL: u64 = IN_CROWD + 16;
+
 /// One call in so many is asked of a host whose workers lie.
 const LIARS_EVERY: u64 = 50;
 
@@ -126,10 +130,7 @@ async fn storm(plan: &Plan<'_>, findings: &Arc<Findings>) -> Sights {
     let limiter = Limiter::new(6);
     let honest = |name: &'static str, workers: usize, settings: fn(HostBuilder) -> HostBuilder| {
         let builder = settings(host_of(guest::probe()).workers(workers));
-        let builder = of_type(builder, plan.worker_type).limits(Limits {
-            timeout: Some(PATIENCE),
-            ..Limits::default()
-        });
+        let builder = of_type(builder, plan.worker_type).limits(limits(PATIENCE));
         let told = Arc::clone(&effects);
         let builder = builder.function("double", move |number: u64| {
             let told = Arc::clone(&told);
@@ -160,16 +161,22 @@ async fn storm(plan: &Plan<'_>, findings: &Arc<Findings>) -> Sights {
         })
         .await,
     ];
+    // Calls travel together where there are no host functions.
+    let line = of_type(host_of(guest::probe()), plan.worker_type)
+        .workers(2)
+        .limits(limits(PATIENCE))
+        .limiter(Limiter::new(2));
+    let line = line.build().await.expect("the guest is sound");
+    let line = Subject::new("line", line, 2, &effects, findings);
+    let [fresh, keep] = crowd;
+    let crowd = [fresh, keep, line];
     let stage = honest("stage", 1, |b| b).await;
     let liar = Host::builder(Module::from_bytes("corrupt"))
         .worker_program(plan.hostile)
         .no_cache()
         // It builds no walls, and would be refused for that.
         .hardening(Hardening::Insecure)
-        .limits(Limits {
-            timeout: Some(PATIENCE / 10),
-            ..Limits::default()
-        })
+        .limits(limits(PATIENCE / 10))
         .limiter(Limiter::new(4))
         .workers(2);
     let liar = liar.build().await.expect("it is honest at first");
@@ -197,13 +204,17 @@ async fn storm(plan: &Plan<'_>, findings: &Arc<Findings>) -> Sights {
         move || points::kill_at_points(&stage, nonces, random)
     });
     let mut tasks = Vec::new();
-    for caller in 0..CALLERS * 2 {
-        // Three quarters for the first.
-        let subject = Arc::clone(&crowd[usize::from(caller % 4 == 3)]);
+    for caller in 0..ALL {
+        // Three quarters of those who do not stand in line for the first.
+        let (subject, draw): (_, fn(&mut Random) -> Draft) = match caller {
+            IN_CROWD.. => (2, Draft::draw_in_line),
+            _ => (usize::from(caller % 4 == 3), Draft::draw),
+        };
+        let subject = Arc::clone(&crowd[subject]);
         let mut random = Random::of(plan.seed, caller);
         tasks.push(tokio::spawn(async move {
-            for nonce in (caller..in_crowd).step_by(CALLERS as usize * 2) {
-                Draft::draw(&mut random).perform(&subject, nonce).await;
+            for nonce in (caller..in_crowd).step_by(ALL as usize) {
+                draw(&mut random).perform(&subject, nonce).await;
             }
         }));
     }
@@ -243,6 +254,13 @@ async fn storm(plan: &Plan<'_>, findings: &Arc<Findings>) -> Sights {
         );
     }
     sights
+}
+
+fn limits(timeout: Duration) -> Limits {
+    Limits {
+        timeout: Some(timeout),
+        ..Limits::default()
+    }
 }
 
 fn of_type(builder: HostBuilder, worker_type: Option<WorkerType>) -> HostBuilder {
@@ -310,8 +328,9 @@ fn told(subjects: &[Arc<Subject>], effects: &Effects) -> Sights {
     let sum = |of: fn(&Subject) -> u64| subjects.iter().map(|s| of(s)).sum::<u64>();
     Sights {
         calls: format!(
-            "{} made; {} answered, {} cancelled, {} dropped, {} detached, {} out of time, {} refused, {} lied to",
+            "{} made, {} of which travelled together; {} answered, {} cancelled, {} dropped, {} detached, {} out of time, {} refused, {} lied to",
             sum(|s| s.seen.made.load(Ordering::Relaxed)),
+            sum(|s| s.host.stats().calls.together),
             sum(|s| s.seen.answered.load(Ordering::Relaxed)),
             sum(|s| s.seen.cancelled.load(Ordering::Relaxed)),
             sum(|s| s.seen.dropped.load(Ordering::Relaxed)),
