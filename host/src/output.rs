@@ -4,6 +4,9 @@ use std::io::Write;
 
 use stockade_wire::slot::{LogRecord, Output as Tail};
 
+use tracing::Span;
+use tracing::span::Id;
+
 use crate::error::Shown;
 use crate::later::{CallerSpan, later};
 use crate::wasi::Output;
@@ -38,27 +41,33 @@ impl Written {
     }
 
     /// Sends each stream to where the embedder wants it.
-    pub(crate) fn deliver(&self, to: [Output; 2], function: &str, worker: u64) {
+    pub(crate) fn deliver(
+        &self,
+        to: [Output; 2],
+        function: &str,
+        worker: u64,
+        parent: Option<&Id>,
+    ) {
         for (stream, (tail, to)) in self.streams.iter().zip(to).enumerate() {
             match to {
                 Output::Discard | Output::Capture => {}
                 Output::Inherit => inherit(stream, &tail.tail),
-                Output::Tracing => trace(stream, tail, function, worker),
+                Output::Tracing => trace(stream, tail, function, worker, parent),
             }
         }
-        self.log.deliver(function, worker);
+        self.log.deliver(function, worker, parent);
     }
 }
 
 impl Logged {
-    /// Sends each record to tracing, in the span that this thread is in.
-    pub(crate) fn deliver(&self, function: &str, worker: u64) {
+    /// Sends each record to tracing, in this span.
+    pub(crate) fn deliver(&self, function: &str, worker: u64, parent: Option<&Id>) {
         let function = Shown(function);
         for LogRecord { level, text } in &self.records {
             let text = Shown(text);
             macro_rules! record {
                 ($level:ident) => {
-                    tracing::$level!(target: "stockade::guest", %function, worker, "{text}")
+                    tracing::$level!(target: "stockade::guest", parent: parent.cloned(), %function, worker, "{text}")
                 };
             }
             match level {
@@ -70,7 +79,7 @@ impl Logged {
             }
         }
         if self.lost > 0 {
-            tracing::warn!(target: "stockade::guest", %function, worker, lost_records = self.lost, "log cut");
+            tracing::warn!(target: "stockade::guest", parent: parent.cloned(), %function, worker, lost_records = self.lost, "log cut");
         }
     }
 }
@@ -95,7 +104,10 @@ impl Late {
                 worker,
                 span,
             } = self;
-            span.around(|| written.deliver(to, &function, worker));
+            span.around(|| {
+                let parent = Span::current().id();
+                written.deliver(to, &function, worker, parent.as_ref());
+            });
         });
     }
 }
@@ -110,17 +122,17 @@ fn inherit(stream: usize, bytes: &[u8]) {
 }
 
 /// A line each, made harmless: the text is the guest's.
-fn trace(stream: usize, tail: &Tail, function: &str, worker: u64) {
+fn trace(stream: usize, tail: &Tail, function: &str, worker: u64, parent: Option<&Id>) {
     let function = Shown(function);
     if tail.lost > 0 {
-        tracing::info!(target: "stockade::guest", %function, worker, lost_bytes = tail.lost, "output cut");
+        tracing::info!(target: "stockade::guest", parent: parent.cloned(), %function, worker, lost_bytes = tail.lost, "output cut");
     }
     for line in String::from_utf8_lossy(&tail.tail).lines() {
         let line = Shown(line);
         if stream == 0 {
-            tracing::info!(target: "stockade::guest", %function, worker, "{line}");
+            tracing::info!(target: "stockade::guest", parent: parent.cloned(), %function, worker, "{line}");
         } else {
-            tracing::warn!(target: "stockade::guest", %function, worker, "{line}");
+            tracing::warn!(target: "stockade::guest", parent: parent.cloned(), %function, worker, "{line}");
         }
     }
 }

@@ -98,8 +98,11 @@ impl Subscriber for Keeper {
             target: event.metadata().target().to_owned(),
             message: String::new(),
             fields: String::new(),
-            spans: ENTERED
-                .with_borrow(|entered| entered.iter().map(|id| metadata(id).name()).collect()),
+            spans: match event.is_root() {
+                true => Vec::new(),
+                false => ENTERED
+                    .with_borrow(|entered| entered.iter().map(|id| metadata(id).name()).collect()),
+            },
         };
         event.record(&mut trace);
         lock(&TRACES).push(trace);

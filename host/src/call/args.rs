@@ -19,12 +19,13 @@ pub trait Args {
     /// For how many calls.
     fn count(&self) -> usize;
 
-    /// Writes it, for the function of this name and kind.
+    /// Writes it, for the function of this name and kind; of several calls as many as `calls`, of which there are not more.
     fn write(
         &self,
         name: &str,
         kind: &FunctionKind,
         codec: Codec,
+        calls: usize,
         writer: &mut RequestWriter<'_>,
     ) -> Result<(), Error>;
 
@@ -44,6 +45,7 @@ impl<A: Serialize> Args for A {
         name: &str,
         kind: &FunctionKind,
         codec: Codec,
+        _: usize,
         writer: &mut RequestWriter<'_>,
     ) -> Result<(), Error> {
         codec::encode(name, kind, codec, self, writer)
@@ -71,10 +73,11 @@ impl<A: Serialize> Args for Chunk<A> {
         name: &str,
         kind: &FunctionKind,
         codec: Codec,
+        calls: usize,
         writer: &mut RequestWriter<'_>,
     ) -> Result<(), Error> {
-        for args in &self.0 {
-            writer.put_item(|writer| args.write(name, kind, codec, writer))?;
+        for args in &self.0[..calls] {
+            writer.put_item(|writer| args.write(name, kind, codec, 1, writer))?;
         }
         Ok(())
     }
@@ -98,10 +101,11 @@ impl Args for Requests {
         _: &str,
         _: &FunctionKind,
         _: Codec,
+        calls: usize,
         writer: &mut RequestWriter<'_>,
     ) -> Result<(), Error> {
         writer.share();
-        for rider in &*self.0 {
+        for rider in &self.0[..calls] {
             let Ok(()) = writer.put_item(|writer| -> Result<(), Infallible> {
                 writer.put(&rider.request);
                 Ok(())

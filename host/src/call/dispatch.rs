@@ -79,7 +79,7 @@ where
         }
         // Over unless it is published: encoding runs the application's code, which may panic.
         self.end();
-        let written = self.write(&lease)?;
+        let (written, calls) = self.write(&lease)?;
         let terms = Terms {
             timeout: self.timeout,
             deadline: self.chosen.deadline(),
@@ -88,7 +88,7 @@ where
                 items: self.chosen.listens(),
                 output: self.chosen.follows(),
             },
-            calls: self.args.as_ref().map_or(1, Args::count),
+            calls,
         };
         let pool = self.hold.pool();
         match Worker::publish(pool, lease, permit, self.function, written, terms) {
@@ -120,18 +120,26 @@ where
         }
     }
 
-    fn write(&self, lease: &Lease) -> Result<Written, Error> {
+    /// Encodes the arguments, of several calls those of as many as the worker may still serve: the others are found not to
+    /// have begun. Returns how many.
+    fn write(&self, lease: &Lease) -> Result<(Written, usize), Error> {
         let function = self.hold.pool().functions.entry(self.function);
         let args = self.args.as_ref().expect("kept until the call is over");
         lease.worker().request_begins();
         let mut writer = lease.worker().slot().writer();
         let (name, kind) = (function.name(), &function.info.kind);
-        let encoded = args.write(name, kind, self.codec, &mut writer);
+        let calls = match args.count() {
+            0 | 1 => 1,
+            all => {
+                usize::try_from(lease.worker().calls_left()).map_or(all, |left| left.clamp(1, all))
+            }
+        };
+        let encoded = args.write(name, kind, self.codec, calls, &mut writer);
         let len = writer.len();
         let refused = match encoded {
             Err(error) => error,
             Ok(()) => match writer.finish() {
-                Ok(written) => return Ok(written),
+                Ok(written) => return Ok((written, calls)),
                 Err(bytes) => Error::PayloadTooLarge {
                     bytes,
                     limit: self.hold.pool().config.limits.payload_bytes,

@@ -103,7 +103,7 @@ impl<A, R> Running<A, R> {
         }
         let (mut results, damaged) = items;
         if damaged || !count.contains(&results.len()) {
-            worker.condemn();
+            worker.disbelieve(Disbelief::Chunk);
             let function = self.hold.pool().functions.entry(self.function);
             results.truncate(all);
             results.resize_with(all, || Err(disbelieved(call, function, Disbelief::Chunk)));
@@ -134,22 +134,18 @@ impl<A, R> Running<A, R> {
     ) -> (Vec<Result<T, Error>>, bool) {
         let pool = self.hold.pool();
         let (function, limits) = (pool.functions.entry(self.function), &pool.config.limits);
-        let of = |reply| match reply {
-            ItemReply::Value(reply) => read(self, reply),
-            ItemReply::Failure(bytes) => Err(match message::decode(bytes) {
-                Ok(failure) => failed(call, function, limits, failure, stderr.to_owned()),
-                Err(_) => disbelieved(call, function, Disbelief::Failure),
-            }),
-        };
-        let mut damaged = false;
         let mut results = Vec::new();
         for reply in split_chunk(replies).take(all.saturating_add(1)) {
-            match reply {
-                Ok(reply) => results.push(of(reply)),
-                Err(Damaged) => damaged = true,
-            }
+            results.push(match reply {
+                Ok(ItemReply::Value(reply)) => read(self, reply),
+                Ok(ItemReply::Failure(bytes)) => match message::decode(bytes) {
+                    Ok(failure) => Err(failed(call, function, limits, failure, stderr.to_owned())),
+                    Err(_) => return (results, true),
+                },
+                Err(Damaged) => return (results, true),
+            });
         }
-        (results, damaged)
+        (results, false)
     }
 
     /// What a reply to this call says.

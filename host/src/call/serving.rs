@@ -27,7 +27,8 @@ impl<A: Args, R> Running<A, R> {
             }
             Wanted::Log(log) => {
                 let name = pool.functions.entry(self.function).name();
-                log.deliver(name, in_flight.worker().id);
+                let worker = in_flight.worker().id;
+                in_flight.report(|span| log.deliver(name, worker, span));
                 in_flight.answer(place, &[], None);
                 return Ok(None);
             }

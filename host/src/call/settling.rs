@@ -76,7 +76,7 @@ impl<A: Args, R> Running<A, R> {
                 } else {
                     self.dispatches += 1;
                 }
-                if self.dispatches < DISPATCHES_MAX && !in_flight.is_closed() {
+                if self.dispatches < DISPATCHES_MAX {
                     self.step = Step::Begin;
                     return Ok(None);
                 }

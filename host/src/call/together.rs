@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::args::{Args, Requests};
 use super::choices::Chosen;
+use super::dispatch::DISPATCHES_MAX;
 use super::replies::{Left, Raw};
 use super::running::{Advance, Running, Step};
 use super::waiting::Waiting;
@@ -28,6 +29,10 @@ use crate::{Cause, Error};
 /// A limit of time is that of the whole batch. This many times what a batch may take until it is broken up is so long
 /// that it means each of the calls.
 const TIMEOUT_MIN: u32 = 20;
+
+/// So often at once a caller goes on for others who want it: its own call may have landed, and the guest of one of them
+/// can have it wanted for ever.
+const TURNS_MAX: u32 = 4;
 
 impl<A: Args, R> Running<A, R> {
     /// What others need to take the call along, if they may: it is a short one of a function whose calls are short, and
@@ -149,8 +154,9 @@ impl Together {
             waiting,
             hosting: None,
             left: None,
-            dispatches: 0,
-            ended_before: 0,
+            // Once: another worker may serve fewer, and whoever is gone by then must not begin.
+            dispatches: DISPATCHES_MAX - 1,
+            ended_before: usize::MAX,
             detach: None,
             result: std::marker::PhantomData,
         });
@@ -197,7 +203,7 @@ impl Together {
             Ok(Poll::Ready(Ok(Advance::Reply(raw)))) => self.settle(state, Ok(raw)),
             Ok(Poll::Ready(Err(error))) => self.settle(state, Err(error)),
             Err(panic) => {
-                state.running = None;
+                let _lost = state.running.take();
                 self.riders
                     .iter()
                     .for_each(|rider| rider.land(Landed::Lost));
@@ -256,10 +262,12 @@ impl Together {
             return;
         };
         let Some((mut replies, begun)) = running.close() else {
-            // It has just ended.
+            // It has just ended, or is not to go on without whoever has left.
+            self.left.store(true, Ordering::SeqCst);
             self.wanted.store(true, Ordering::SeqCst);
             return;
         };
+        let runs = begun > replies.len();
         // The worker is about to tell what goes with a failure.
         replies.pop_if(|last| last.is_err());
         state.closed = true;
@@ -277,7 +285,7 @@ impl Together {
             // Whoever has been woken for the end may be one of those that have just landed.
             self.wanted.store(true, Ordering::SeqCst);
         } else {
-            if begun == over {
+            if !runs {
                 running.ends_by_itself();
             }
             state.running = None;
@@ -324,6 +332,7 @@ impl State {
 impl Carrier for Together {
     fn attend(self: Arc<Self>) {
         self.wanted.store(true, Ordering::SeqCst);
+        let mut turns = 0;
         loop {
             // Before the look at who has the lock: either that is released now, or whoever releases it sees the wish.
             fence(Ordering::SeqCst);
@@ -339,6 +348,11 @@ impl Carrier for Together {
             fence(Ordering::SeqCst);
             if !self.wanted.load(Ordering::SeqCst) {
                 return;
+            }
+            turns += 1;
+            // Whoever rides can look itself; whoever has left cannot.
+            if turns >= TURNS_MAX && !self.left.load(Ordering::SeqCst) {
+                return Wake::wake(self);
             }
         }
     }

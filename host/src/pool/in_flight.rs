@@ -9,6 +9,8 @@ use stockade_guest::__private::share;
 use stockade_wire::message::Failure;
 use stockade_wire::slot::machine::StopReason;
 use stockade_wire::slot::{Chunk, Disbelief, INLINE_REPLY, Output};
+use tracing::Span;
+use tracing::span::Id;
 
 use super::worker::{After, Found};
 use super::{Event, Pool, Tally, Worker};
@@ -25,11 +27,9 @@ pub(crate) struct InFlight {
     worker: Option<Arc<Worker>>,
     of: CallOf,
     id: u64,
-    is_chunk: bool,
-    is_closed: bool,
+    contents: Contents,
+    /// Nothing of it runs any more.
     ends: bool,
-    /// For how many calls it stands.
-    calls: usize,
     looks: Looks,
     /// How many of its events have been seen.
     seen: u32,
@@ -38,6 +38,17 @@ pub(crate) struct InFlight {
     over: bool,
     /// What the guest wrote, if its caller wants it.
     kept: Option<Box<Written>>,
+}
+
+/// What a call stands for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Contents {
+    /// Items, and not itself.
+    pub(super) is_chunk: bool,
+    /// Those of several callers, of whom any polls for all.
+    pub(super) is_shared: bool,
+    /// How many calls.
+    pub(super) calls: usize,
 }
 
 /// Whether the next poll may look for an answer for a while before it sleeps.
@@ -160,8 +171,7 @@ impl InFlight {
         id: u64,
         published: Instant,
         looks: Looks,
-        is_chunk: bool,
-        calls: usize,
+        contents: Contents,
     ) -> Self {
         let of = CallOf {
             worker_id: worker.id,
@@ -172,10 +182,8 @@ impl InFlight {
             worker: Some(worker),
             of,
             id,
-            is_chunk,
-            is_closed: false,
+            contents,
             ends: false,
-            calls,
             looks,
             seen: 0,
             quick: false,
@@ -207,32 +215,30 @@ impl InFlight {
     /// calls it is returned, to be learned from: what is learned lies in a line that all threads read.
     pub(crate) fn time(&self, tally: &Tally, queue: Option<Duration>) -> Option<Duration> {
         let waited = queue.is_some_and(|queue| queue > LONG_WAIT);
-        let quick = self.quick && !waited && !self.is_chunk;
+        let quick = self.quick && !waited && !self.contents.is_chunk;
         let weight = Tally::weight(self.id, quick)?;
-        let calls = u32::try_from(self.calls).unwrap_or(u32::MAX).max(1);
+        let calls = u32::try_from(self.contents.calls)
+            .unwrap_or(u32::MAX)
+            .max(1);
         let each = self.of.published.elapsed() / calls;
         tally.timed(queue.unwrap_or_default(), each, weight * u64::from(calls));
-        (self.is_chunk || self.id.is_multiple_of(LEARNED)).then_some(each)
+        (self.contents.is_chunk || self.id.is_multiple_of(LEARNED)).then_some(each)
     }
 
     /// What the items of a chunk have left.
     pub(crate) fn chunk(&self) -> Option<Box<Chunk>> {
         let slot = self.worker().slot();
-        self.is_chunk.then(|| Box::new(slot.chunk(self.id)))
+        self.contents
+            .is_chunk
+            .then(|| Box::new(slot.chunk(self.id)))
     }
 
     /// Lets no further item of a shared chunk begin, and looks at those that have; `None` when it is over. From now on it
     /// stands for the one that is under way.
     pub(crate) fn close_chunk(&mut self) -> Option<Box<Chunk>> {
         let chunk = self.worker().close_chunk(self.id)?;
-        self.calls = 1;
-        self.is_closed = true;
+        self.contents.calls = 1;
         Some(chunk)
-    }
-
-    /// Whether it was closed, and others of its items may run elsewhere by now.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.is_closed
     }
 
     /// Nothing of it runs any more, so it comes to its end by itself: dropped, its worker is not killed for it.
@@ -316,28 +322,40 @@ impl InFlight {
         };
         let name = pool.functions.entry(written.function).name();
         let written = written.output;
-        match self.kept.as_deref_mut() {
-            Some(kept) => {
-                written.log.deliver(name, self.of.worker_id);
-                *kept = written;
-            }
-            None => {
-                let deliver =
-                    || written.deliver(pool.config.wasi.output(), name, self.of.worker_id);
-                match self.is_chunk {
-                    // The application's subscriber may panic, and that is not to cost several calls their results.
-                    true => _ = catch_unwind(AssertUnwindSafe(deliver)),
-                    false => deliver(),
-                }
-            }
+        let worker = self.of.worker_id;
+        if let Some(kept) = self.kept.as_deref_mut() {
+            written
+                .log
+                .deliver(name, worker, Span::current().id().as_ref());
+            *kept = written;
+            return;
+        }
+        let to = pool.config.wasi.output();
+        self.report(|span| written.deliver(to, name, worker, span));
+    }
+
+    /// Has the application's subscriber see what the guest wrote: in the span of whoever polls, if the call is its own.
+    pub(crate) fn report(&self, deliver: impl FnOnce(Option<&Id>)) {
+        if self.contents.is_shared {
+            // Nor is a panic of the subscriber to meet whoever polls for all.
+            let _ = catch_unwind(AssertUnwindSafe(|| deliver(None)));
+        } else {
+            deliver(Span::current().id().as_ref());
         }
     }
 
     /// What the guest writes when its caller does not look is reported where the caller was last in a span.
     fn leave_span(&self) {
-        let span = CallerSpan::current();
+        let span = self.span();
         if !span.is_none() {
             self.worker().set_span(self.id, span);
+        }
+    }
+
+    fn span(&self) -> CallerSpan {
+        match self.contents.is_shared {
+            true => CallerSpan::default(),
+            false => CallerSpan::current(),
         }
     }
 
@@ -394,7 +412,7 @@ impl Drop for InFlight {
             && let Some(worker) = &self.worker
         {
             // The application's subscriber may panic, and the call is stopped all the same.
-            let span = catch_unwind(CallerSpan::current).unwrap_or_default();
+            let span = catch_unwind(AssertUnwindSafe(|| self.span())).unwrap_or_default();
             let old = worker.abandon(self.id, self.ends, span);
             let _ = catch_unwind(AssertUnwindSafe(|| old.end()));
         }

@@ -321,6 +321,28 @@ async fn a_call_that_arrives_as_its_worker_retires_runs_elsewhere() {
     assert_eq!(limiter.borrowed(), 0);
 }
 
+/// However many of its items would take about as long as a dispatch.
+#[tokio::test]
+async fn a_map_gives_a_worker_no_more_items_than_it_may_serve() {
+    const ITEMS: u64 = 1000;
+    const EACH: u64 = 50;
+    let (builder, limiter) = probe();
+    let host = builder
+        .workers(1)
+        .retire(Retire::never().after_calls(EACH))
+        .build()
+        .await
+        .unwrap();
+    let mut results = host.map::<_, _, u64, _>("echo_u64", (0..ITEMS).map(|n| (n,)));
+    for n in 0..ITEMS {
+        assert_eq!(outcome(results.next()).await.unwrap().unwrap(), n);
+    }
+    assert!(outcome(results.next()).await.is_none());
+    let workers = host.stats().worker_counts;
+    assert!(workers.started >= ITEMS / EACH, "{workers:?}");
+    eventually(BOUND, || limiter.borrowed() == 0);
+}
+
 #[tokio::test]
 async fn retirement_under_load_costs_no_call() {
     let (builder, limiter) = probe();

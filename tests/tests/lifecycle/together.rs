@@ -10,7 +10,7 @@ use stockade::{
 };
 use stockade_tests::census::is_alive;
 use stockade_tests::wait::RESOLVES;
-use stockade_tests::{BOUND, ByHand, INTERRUPTS, Random, eventually};
+use stockade_tests::{BOUND, ByHand, INTERRUPTS, Random, eventually, traces};
 
 use crate::hosts::{broken, comes_to_rest, only_pid, probe};
 
@@ -72,8 +72,8 @@ struct Line {
 impl Line {
     fn new(change: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
         let limiter = Limiter::new(1);
-        // Long enough for a busy machine: a worker that does not stop in time is killed.
-        let builder = probe().0.workers(1).grace_period(BOUND);
+        // On a busy machine so many calls are made that a worker would have a successor.
+        let builder = probe().0.workers(1).retire(Retire::never());
         let builder = change(builder).limiter(limiter.clone());
         let host = builder.build_blocking().unwrap();
         let limit = None;
@@ -375,6 +375,25 @@ fn a_limit_of_time_is_each_calls_own() {
         line.works();
         comes_to_rest(&line.host, &line.limiter);
     }
+}
+
+#[test]
+fn what_one_writes_is_reported_in_no_others_span() {
+    traces::keep();
+    let line = Line::new(|host| host);
+    let mut deeds = [WORK; 10];
+    deeds[9] = PRINT;
+    let mut callers = line.together(&deeds);
+    let prints = callers.pop().unwrap();
+    tracing::info_span!("other").in_scope(|| {
+        for (n, caller) in (0..).zip(callers) {
+            number(caller, n);
+        }
+        number(prints, 9);
+    });
+    let said = traces::with("what 9 says");
+    assert!(!said.is_empty());
+    assert!(said.iter().all(|trace| trace.spans.is_empty()), "{said:?}");
 }
 
 /// Where calls are stopped by a kill alone, one that has not begun is no reason for it.

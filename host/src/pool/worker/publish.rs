@@ -10,7 +10,7 @@ use super::call::{Call, Clocks, CpuClock, Terms};
 use super::{PAGES_WORTH_RELEASING, Record, Worker};
 use crate::later::CallerSpan;
 use crate::limiter::Permit;
-use crate::pool::in_flight::{InFlight, Looks};
+use crate::pool::in_flight::{Contents, InFlight, Looks};
 use crate::pool::{EndReason, Lease, Pool};
 use crate::spin::{self, Running};
 
@@ -117,8 +117,11 @@ impl Worker {
             id,
             published,
             looks,
-            is_chunk,
-            terms.calls,
+            Contents {
+                is_chunk,
+                is_shared: shared,
+                calls: terms.calls,
+            },
         ))
     }
 

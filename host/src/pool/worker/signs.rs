@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use stockade_wire::slot::Disbelief;
-use stockade_wire::slot::machine::Resolution;
+use stockade_wire::slot::machine::{Resolution, Step};
 
 use super::Worker;
 use super::settle::LastWord;
@@ -29,6 +29,18 @@ impl Worker {
         // One that was asked to end has no step left to take.
         self.kill(&mut record);
         self.act(record, step, LastWord::Nothing);
+    }
+
+    /// Kills the process, which has lied in what it said of an earlier call; what it says of its present one, if it has
+    /// one, is not to be believed either.
+    pub(crate) fn disbelieve(self: &Arc<Self>, lie: Disbelief) {
+        let mut record = self.lock();
+        let (step, last) = self.caught(&mut record, lie);
+        if step == Step::NOTHING {
+            // It was asked to end.
+            self.kill(&mut record);
+        }
+        self.act(record, step, last);
     }
 
     /// The eventfd was rung.
