@@ -16,8 +16,8 @@ const SHORTEST: Duration = Duration::from_nanos(1500);
 /// One that took longer says no more: some tens of short ones make up for it.
 const SAMPLE_MAX: Duration = Duration::from_millis(10);
 
-/// Nor does one that took so many times the mean: on a busy machine a third of the calls are held up for much longer than
-/// they take, and the others make up for it.
+/// Nor does one that took so many times the mean: on a busy machine many are held up for much longer than they take, and
+/// the others make up for it, where no more than half of them are.
 const TIMES_MEAN_MAX: u32 = 2;
 
 /// What calls took, and what follows from it.

@@ -5,7 +5,7 @@
 pub const HONEST: &str = "honest";
 
 /// As a worker.
-pub const WORKER: [&str; 91] = [
+pub const WORKER: [&str; 96] = [
     // At its start.
     "claims:ipc",
     "enters:ipc:/dev/null",
@@ -82,6 +82,11 @@ pub const WORKER: [&str; 91] = [
     "output-max",
     "ring-call",
     "segv-accepted",
+    "shared-never",
+    "shared-of-a-bad-failure",
+    "shared-of-garbage",
+    "shared-of-more",
+    "shared-storm",
     "skipped",
     "skipped-with-payload",
     "stall",

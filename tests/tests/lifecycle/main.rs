@@ -12,6 +12,7 @@ mod exhaustion;
 mod failing;
 mod forking;
 mod forks;
+mod hostile_chunk;
 mod hostile_compiler;
 mod hostile_death;
 mod hostile_events;

@@ -275,6 +275,34 @@ fn lie_accepted(what: &str, slot: &Slot, request: Request) {
             slot.claim(id, CHUNK, u32::MAX);
             sys::stall()
         }
+        "shared-of-garbage" if request.is_shared => {
+            // Less than says how long a reply is.
+            slot.claim(id, CHUNK, 3);
+            sys::stall()
+        }
+        "shared-of-more" if request.is_shared => {
+            slot.answer_items(request, |chunk| {
+                chunk.put(ReplyKind::Value, &[&7u64.to_le_bytes()]);
+            });
+            sys::stall()
+        }
+        "shared-of-a-bad-failure" if request.is_shared => {
+            let chunk = slot.honest.begin_chunk(request);
+            if chunk.begin_item() {
+                chunk.put(ReplyKind::Failure, &[&sys::damaged(&0u64)]);
+            }
+            chunk.finish();
+            sys::stall()
+        }
+        "shared-never" if request.is_shared => sys::stall(),
+        "shared-storm" if request.is_shared => {
+            while slot
+                .honest
+                .raise(id, EventKind::Item, &[b"nobody listens"])
+                .is_some()
+            {}
+            sys::stall()
+        }
         "log-garbage" => slot.claim_log(u32::MAX, u32::MAX),
         // An older one than the last: that one means "not yet".
         "id-older" if id > 2 => claim(id - 2, VALUE, 8),
