@@ -43,9 +43,9 @@ pub(crate) struct InFlight {
 /// What a call stands for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Contents {
-    /// Items, and not itself.
+    /// A chunk of items.
     pub(super) is_chunk: bool,
-    /// Those of several callers, of whom any polls for all.
+    /// The items are several callers', of whom any polls for all.
     pub(super) is_shared: bool,
     /// How many calls.
     pub(super) calls: usize,
@@ -323,15 +323,14 @@ impl InFlight {
         let name = pool.functions.entry(written.function).name();
         let written = written.output;
         let worker = self.of.worker_id;
-        if let Some(kept) = self.kept.as_deref_mut() {
-            written
-                .log
-                .deliver(name, worker, Span::current().id().as_ref());
-            *kept = written;
-            return;
+        if self.kept.is_none() {
+            let to = pool.config.wasi.output();
+            return self.report(|span| written.deliver(to, name, worker, span));
         }
-        let to = pool.config.wasi.output();
-        self.report(|span| written.deliver(to, name, worker, span));
+        self.report(|span| written.log.deliver(name, worker, span));
+        if let Some(kept) = self.kept.as_deref_mut() {
+            *kept = written;
+        }
     }
 
     /// Has the application's subscriber see what the guest wrote: in the span of whoever polls, if the call is its own.

@@ -52,8 +52,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Calls at once for each host.
 const CALLERS: u64 = 6;
 
-/// The same for two hosts with one limiter, and with those for a third host, where many more wait than may run.
+/// Calls at once for the two hosts that share a limiter.
 const IN_CROWD: u64 = 2 * CALLERS;
+
+/// And with those for the host in whose line many more wait than may run.
 const ALL: u64 = IN_CROWD + 16;
 
 /// One call in so many is asked of a host whose workers lie.
@@ -154,13 +156,6 @@ async fn storm(plan: &Plan<'_>, findings: &Arc<Findings>) -> Sights {
             Subject::new(name, host, workers, &effects, &findings)
         }
     };
-    let crowd = [
-        honest("fresh", 3, |b| b.retire(Retire::never().after_calls(500))).await,
-        honest("keep", 2, |b| {
-            b.state(State::Keep).interrupt(Interrupt::Signal)
-        })
-        .await,
-    ];
     // Calls travel together where there are no host functions.
     let line = of_type(host_of(guest::probe()), plan.worker_type)
         .workers(2)
@@ -168,8 +163,14 @@ async fn storm(plan: &Plan<'_>, findings: &Arc<Findings>) -> Sights {
         .limiter(Limiter::new(2));
     let line = line.build().await.expect("the guest is sound");
     let line = Subject::new("line", line, 2, &effects, findings);
-    let [fresh, keep] = crowd;
-    let crowd = [fresh, keep, line];
+    let crowd = [
+        honest("fresh", 3, |b| b.retire(Retire::never().after_calls(500))).await,
+        honest("keep", 2, |b| {
+            b.state(State::Keep).interrupt(Interrupt::Signal)
+        })
+        .await,
+        line,
+    ];
     let stage = honest("stage", 1, |b| b).await;
     let liar = Host::builder(Module::from_bytes("corrupt"))
         .worker_program(plan.hostile)
