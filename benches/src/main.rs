@@ -12,6 +12,7 @@ mod guests;
 mod machine;
 mod measure;
 mod plot;
+mod processes;
 mod report;
 mod suites;
 

@@ -10,6 +10,7 @@ use stockade::{Host, WorkerState, WorkerType};
 use tokio::runtime::Runtime;
 
 use crate::guests::{self, HELLO};
+use crate::processes;
 use crate::report::{Outcome, Row};
 
 const WORKERS: usize = 8;
@@ -22,91 +23,123 @@ const WATCH_QUICK: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let runtime = guests::current_thread()?;
-    let alone = Memory::of(std::process::id())?;
-    let host = guests::host(HELLO, WORKERS).build_blocking()?;
-    let pids = fill(&runtime, &host)?;
-    std::thread::sleep(SETTLE);
+    let watch = if quick { WATCH_QUICK } else { WATCH };
+    let spawned = Pool::look(&runtime, WorkerType::Spawn, watch)?;
+    let forked = Pool::look(&runtime, WorkerType::ForkServer, watch)?;
 
-    let memory: Vec<Memory> = pids
-        .iter()
-        .map(|&pid| Memory::of(pid))
-        .collect::<Result<_>>()?;
-    let with_pool = Memory::of(std::process::id())?;
-    let ours = std::process::id();
-    let (watch, before) = (
-        if quick { WATCH_QUICK } else { WATCH },
-        switches(&pids, ours)?,
-    );
-    std::thread::sleep(watch);
-    let after = switches(&pids, ours)?;
-    let woken = |pid: u32| {
-        let of = |threads: &Switches| -> u64 {
-            threads
-                .iter()
-                .filter(|((owner, _), _)| *owner == pid)
-                .map(|(_, n)| n)
-                .sum()
-        };
-        of(&after).saturating_sub(of(&before)) as f64 / watch.as_secs_f64()
-    };
-    let in_workers: f64 = pids.iter().map(|&pid| woken(pid)).sum();
-    let in_host = woken(ours);
-
-    drop(host);
-    let forked = forked(&runtime)?;
-
-    let mib = |name: &str, of: fn(&Memory) -> u64| {
-        let mut kib: Vec<u64> = memory.iter().map(of).collect();
-        kib.sort_unstable();
-        let mean = kib.iter().sum::<u64>() as f64 / kib.len() as f64;
-        let (middle, most) = (kib[kib.len() / 2], kib[kib.len() - 1]);
-        Row::figure(name, mean / 1024.0, "MiB").spread(middle as f64 / 1024.0, most as f64 / 1024.0)
-    };
-    let grown = with_pool.unshared.saturating_sub(alone.unshared) as f64 / 1024.0 / WORKERS as f64;
+    let pss: fn(&Memory) -> u64 = |memory| memory.pss;
+    let served = forked.workers.iter().map(pss).sum::<u64>();
+    let all = served + forked.others.iter().map(pss).sum::<u64>();
     let rows = vec![
-        mib("pss_per_idle_worker", |memory| memory.pss),
-        Row::figure("idle_wakeups_per_s", in_workers + in_host, "1/s"),
-        forked_row(&forked),
-        mib("private_per_idle_worker", |memory| memory.private),
-        mib("rss_per_idle_worker", |memory| memory.rss),
-        Row::figure("host_growth_per_worker", grown, "MiB"),
-        Row::figure("idle_wakeups_per_s_workers", in_workers, "1/s"),
-        Row::figure("idle_wakeups_per_s_host", in_host, "1/s"),
+        Row::figure("pss_per_idle_worker", per_worker(all), "MiB"),
+        Row::figure("idle_wakeups_per_s", forked.woken.iter().sum(), "1/s"),
+        mib("pss_per_idle_forked_worker", &forked.workers, pss),
+        mib("pss_per_idle_spawned_worker", &spawned.workers, pss),
+        mib(
+            "private_per_idle_spawned_worker",
+            &spawned.workers,
+            |memory| memory.private,
+        ),
+        mib("rss_per_idle_spawned_worker", &spawned.workers, |memory| {
+            memory.rss
+        }),
+        Row::figure("host_growth_per_worker", per_worker(forked.grown), "MiB"),
+        Row::figure(
+            "host_growth_per_spawned_worker",
+            per_worker(spawned.grown),
+            "MiB",
+        ),
+        Row::figure(
+            "idle_wakeups_per_s_spawned",
+            spawned.woken.iter().sum(),
+            "1/s",
+        ),
     ];
     let mut outcome = Outcome {
         rows,
         ..Outcome::default()
     };
     outcome.note(format!(
-        "the mean over a pool of {WORKERS} idle workers that have served, from /proc/PID/smaps_rollup; in these rows p99 is the largest"
+        "a pool of {WORKERS} idle workers that have served, with a fork server but in the rows of spawned ones; from /proc/PID/smaps_rollup"
     ));
-    outcome.note("pss_per_idle_forked_worker: the same pool with a fork server, whose own memory and that of the spare are not in it");
+    outcome.note("pss_per_idle_worker: of all workers, of their server and of what else it has forked, shared out over the workers; forked, spawned: of the workers alone, the mean, and the largest as p99");
     outcome.note("private: Private_Clean and Private_Dirty; what workers share with each other and with this program is in pss in parts");
     outcome
-        .note("host_growth_per_worker: by how much this process's anonymous memory, and its part of the slots, grew with the pool, for each worker");
+        .note("host_growth: by how much this process's anonymous memory, and its part of the slots, grew with the pool, for each worker");
     outcome.note(format!(
-        "wake-ups: context switches of all threads of the pool and of this process in {} s, but for the one that measures",
+        "wake-ups: context switches of all threads of the pool, of its server and of this process in {} s, but for the one that measures",
         watch.as_secs()
     ));
     Ok(outcome)
 }
 
-/// The same pool, forked.
-fn forked(runtime: &Runtime) -> Result<Vec<Memory>> {
-    let host = guests::host(HELLO, WORKERS).worker_type(WorkerType::ForkServer);
-    let host = host.build_blocking()?;
-    let pids = fill(runtime, &host)?;
-    std::thread::sleep(SETTLE);
-    pids.iter().map(|&pid| Memory::of(pid)).collect()
+/// What an idle pool takes.
+struct Pool {
+    workers: Vec<Memory>,
+    /// Its server, and what that has forked besides.
+    others: Vec<Memory>,
+    /// Of this process, for all workers, in KiB.
+    grown: u64,
+    /// How often a second its processes and this one are woken.
+    woken: [f64; 2],
 }
 
-fn forked_row(memory: &[Memory]) -> Row {
-    let mib = |kib: u64| kib as f64 / 1024.0;
-    let mut pss: Vec<u64> = memory.iter().map(|memory| memory.pss).collect();
-    pss.sort_unstable();
-    let mean = mib(pss.iter().sum::<u64>()) / pss.len() as f64;
-    let (middle, most) = (pss[pss.len() / 2], pss[pss.len() - 1]);
-    Row::figure("pss_per_idle_forked_worker", mean, "MiB").spread(mib(middle), mib(most))
+impl Pool {
+    fn look(runtime: &Runtime, worker_type: WorkerType, watch: Duration) -> Result<Self> {
+        let ours = std::process::id();
+        let alone = Memory::of(ours)?;
+        let host = guests::host(HELLO, WORKERS).worker_type(worker_type);
+        let host = host.build_blocking()?;
+        let pids = fill(runtime, &host)?;
+        std::thread::sleep(SETTLE);
+
+        let others = match worker_type {
+            WorkerType::Spawn => Vec::new(),
+            _ => processes::family_of(pids[0])?,
+        };
+        let others: Vec<u32> = others
+            .into_iter()
+            .filter(|pid| !pids.contains(pid))
+            .collect();
+        let of = |pids: &[u32]| {
+            pids.iter()
+                .map(|&pid| Memory::of(pid))
+                .collect::<Result<_>>()
+        };
+        let (workers, others_memory) = (of(&pids)?, of(&others)?);
+        let grown = Memory::of(ours)?.unshared.saturating_sub(alone.unshared);
+
+        let all: Vec<u32> = pids.iter().chain(&others).copied().collect();
+        let before = switches(&all, ours)?;
+        std::thread::sleep(watch);
+        let after = switches(&all, ours)?;
+        let woken = |whose: &dyn Fn(u32) -> bool| {
+            let count = |threads: &Switches| -> u64 {
+                let theirs = threads.iter().filter(|((owner, _), _)| whose(*owner));
+                theirs.map(|(_, switches)| switches).sum()
+            };
+            count(&after).saturating_sub(count(&before)) as f64 / watch.as_secs_f64()
+        };
+        Ok(Self {
+            workers,
+            others: others_memory,
+            grown,
+            woken: [woken(&|pid| pid != ours), woken(&|pid| pid == ours)],
+        })
+    }
+}
+
+fn per_worker(kib: u64) -> f64 {
+    kib as f64 / 1024.0 / WORKERS as f64
+}
+
+/// The mean over processes.
+fn mib(name: &str, memory: &[Memory], of: fn(&Memory) -> u64) -> Row {
+    let mut kib: Vec<u64> = memory.iter().map(of).collect();
+    kib.sort_unstable();
+    let mean = kib.iter().sum::<u64>() as f64 / kib.len() as f64;
+    let (middle, most) = (kib[kib.len() / 2], kib[kib.len() - 1]);
+    Row::figure(name, mean / 1024.0, "MiB").spread(middle as f64 / 1024.0, most as f64 / 1024.0)
 }
 
 /// Has every worker started and called; their process ids.
@@ -169,13 +202,13 @@ impl Memory {
 /// How often each thread has been switched away from: an idle one only after it was woken.
 type Switches = HashMap<(u32, u32), u64>;
 
-fn switches(workers: &[u32], ours: u32) -> Result<Switches> {
+fn switches(theirs: &[u32], ours: u32) -> Result<Switches> {
     let this_thread = rustix::thread::gettid()
         .as_raw_nonzero()
         .get()
         .unsigned_abs();
     let mut found = Switches::new();
-    for &pid in workers.iter().chain([&ours]) {
+    for &pid in theirs.iter().chain([&ours]) {
         for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let entry = entry?;
             let name = entry.file_name();

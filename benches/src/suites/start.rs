@@ -1,20 +1,18 @@
 //! From nothing to the result of a first call.
 
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use stockade::{Host, HostBuilder, Interrupt, WorkerType};
+use stockade::{Host, HostBuilder, WorkerType};
 use tokio::runtime::Runtime;
 
 use crate::baselines::fork::BareFork;
 use crate::baselines::spawn_true;
 use crate::guests::{self, HELLO, PROBE};
 use crate::measure::{Block, Side, Size, busy_wait, interleave};
+use crate::processes;
 use crate::report::{Outcome, Row};
 
 pub(crate) fn run(quick: bool) -> Result<Outcome> {
@@ -22,25 +20,30 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let cache = Cache(std::env::temp_dir().join(format!("stockade-bench-{}", std::process::id())));
     let cold = || guests::host(HELLO, 1).no_cache();
     let cached = || guests::host(HELLO, 1).cache_dir(&cache.0);
-    let of_type = |worker_type| {
-        let host = guests::host(PROBE, 1).interrupt(Interrupt::KillOnly);
-        host.worker_type(worker_type).build_blocking()
+    let of = |guest, worker_type| {
+        guests::host(guest, 1)
+            .worker_type(worker_type)
+            .build_blocking()
     };
-    let spawned = of_type(WorkerType::Spawn)?;
-    let forked = of_type(WorkerType::ForkServer)?;
+    let spawned = of(HELLO, WorkerType::Spawn)?;
+    let spawned_probe = of(PROBE, WorkerType::Spawn)?;
+    let forked = of(HELLO, WorkerType::ForkServer)?;
+    let forked_probe = of(PROBE, WorkerType::ForkServer)?;
     let mut fork = BareFork::start()?;
 
     let mut host_cold = Side::new(Size::new(0, 1), |block| hosts(&runtime, cold, block));
     let mut host_cached = Side::new(Size::new(1, 4), |block| hosts(&runtime, cached, block));
-    let mut worker_spawn = Side::new(Size::new(1, 5), |block| {
-        replaced_workers(&runtime, &spawned, Spare::None, block)
-    });
-    let mut worker_fork = Side::new(Size::new(1, 5), |block| {
-        replaced_workers(&runtime, &forked, Spare::Killed, block)
-    });
-    let mut worker_fork_spare = Side::new(Size::new(1, 5), |block| {
-        replaced_workers(&runtime, &forked, Spare::Ready, block)
-    });
+    let worker = |host, first: First, spare| {
+        let runtime = &runtime;
+        Side::new(Size::new(1, 5), move |block: &mut Block<'_>| {
+            replaced_workers(runtime, host, first, spare, block)
+        })
+    };
+    let mut worker_spawn = worker(&spawned, add, Spare::None);
+    let mut worker_spawn_probe = worker(&spawned_probe, no_args, Spare::None);
+    let mut worker_fork = worker(&forked, add, Spare::Killed);
+    let mut worker_fork_probe = worker(&forked_probe, no_args, Spare::Killed);
+    let mut worker_fork_spare = worker(&forked, add, Spare::Ready);
     let mut bare_fork = Side::new(Size::new(2, 10), |block| fork.block(block));
     let mut bin_true = Side::new(Size::new(1, 5), spawn_true::block);
     interleave(
@@ -53,6 +56,8 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
             &mut worker_fork,
             &mut bare_fork,
             &mut worker_fork_spare,
+            &mut worker_spawn_probe,
+            &mut worker_fork_probe,
         ],
     )?;
 
@@ -65,11 +70,20 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
             Row::time("worker_fork", &worker_fork.finish()).against("bare_fork", &bare_fork),
             Row::time("worker_fork_spare", &worker_fork_spare.finish())
                 .against("bare_fork", &bare_fork),
+            Row::time("worker_spawn_probe", &worker_spawn_probe.finish())
+                .against("spawn_true", &bin_true),
+            Row::time("worker_fork_probe", &worker_fork_probe.finish())
+                .against("bare_fork", &bare_fork),
         ],
         ..Outcome::default()
     };
-    outcome.note("host_cold, host_cached: building a host of the hello guest and a first call, without and with its artifact in the cache");
-    outcome.note("worker_spawn: a call in a pool whose only worker has been killed, hence a new process and a first call (probe guest)");
+    outcome.note(format!(
+        "every row is of the hello guest ({} KiB), but for those that end in probe ({} KiB)",
+        HELLO.len() / 1024,
+        PROBE.len() / 1024
+    ));
+    outcome.note("host_cold, host_cached: building a host and a first call, without and with its artifact in the cache");
+    outcome.note("worker_spawn: a call in a pool whose only worker has been killed, hence a new process and a first call");
     outcome.note("worker_fork, worker_fork_spare: the same with a fork server, without and with a spare worker that takes the place");
     outcome.note("workers run this very program; one of its own would be smaller. spawn_true: starting /bin/true, without an environment, and waiting for its end");
     Ok(outcome)
@@ -83,9 +97,8 @@ fn hosts(
     for _ in 0..block.calls() {
         let start = Instant::now();
         let host = builder().build_blocking()?;
-        let sum: u64 = runtime.block_on(host.run_sync("add", (1u32, 2u32)))?;
+        add(runtime, &host)?;
         block.push(start.elapsed());
-        ensure!(sum == 3, "1 + 2 gave {sum}");
         drop(host);
         // Its worker's end is no part of the next start.
         std::thread::sleep(Duration::from_millis(5));
@@ -93,10 +106,28 @@ fn hosts(
     Ok(())
 }
 
+/// A first call.
+type First = fn(&Runtime, &Host) -> Result<()>;
+
+/// Of the hello guest.
+pub(super) fn add(runtime: &Runtime, host: &Host) -> Result<()> {
+    let sum: u64 = runtime.block_on(host.run_sync("add", (1u32, 2u32)))?;
+    ensure!(sum == 3, "1 + 2 gave {sum}");
+    Ok(())
+}
+
+/// Of the probe guest.
+fn no_args(runtime: &Runtime, host: &Host) -> Result<()> {
+    let answer: u32 = runtime.block_on(host.run_sync("no_args", ()))?;
+    ensure!(answer == 42, "another answer: {answer}");
+    Ok(())
+}
+
 /// First calls of workers whose predecessor has been killed, of a pool of one.
 pub(super) fn replaced_workers(
     runtime: &Runtime,
     host: &Host,
+    first: First,
     spare: Spare,
     block: &mut Block<'_>,
 ) -> Result<()> {
@@ -105,15 +136,14 @@ pub(super) fn replaced_workers(
             Spare::None => None,
             Spare::Ready | Spare::Killed => Some(wait_for_spare(host)?),
         };
-        runtime.block_on(kill_worker(host))?;
+        kill_worker(host)?;
         if let (Spare::Killed, Some(pid)) = (spare, spare_pid) {
             kill_process(pid, Signal::KILL)?;
             wait_until("the spare is gone", || host.stats().spare == 0)?;
         }
         let start = Instant::now();
-        let answer: u32 = runtime.block_on(host.run_sync("no_args", ()))?;
+        first(runtime, host)?;
         block.push(start.elapsed());
-        ensure!(answer == 42, "another answer: {answer}");
     }
     Ok(())
 }
@@ -141,22 +171,14 @@ pub(super) fn wait_for_spare(host: &Host) -> Result<Pid> {
 
 /// Another worker of the same parent, which may have children that are none.
 fn sibling(pid: u32) -> Option<i32> {
-    let parent = parent(pid)?;
-    let processes = std::fs::read_dir("/proc").ok()?;
-    let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let parent = processes::parent_of(pid)?;
     let is_worker = |pid: u32| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
         name.is_ok_and(|name| name.starts_with("stockade-w"))
     };
-    let other = pids
-        .find(|&other| other != pid && self::parent(other) == Some(parent) && is_worker(other))?;
+    let mut children = processes::children_of(parent).ok()?.into_iter();
+    let other = children.find(|&other| other != pid && is_worker(other))?;
     i32::try_from(other).ok()
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
@@ -169,11 +191,11 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
 }
 
 /// Leaves the pool without a worker.
-async fn kill_worker(host: &Host) -> Result<()> {
-    let mut endless = host.run_sync::<_, _, ()>("spin", ());
-    let ended = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut endless).poll(cx))).await;
-    ensure!(ended.is_pending(), "an endless call ended: {ended:?}");
-    drop(endless);
+fn kill_worker(host: &Host) -> Result<()> {
+    for worker in host.stats().workers {
+        let pid = i32::try_from(worker.pid).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("it has an id")?, Signal::KILL)?;
+    }
     wait_until("the worker is gone", || host.stats().workers.is_empty())?;
     busy_wait(Duration::from_millis(1));
     Ok(())

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use stockade::{Hardening, Host, Interrupt, State};
+use stockade::{Hardening, Host, State};
 use tokio::runtime::Runtime;
 
-use super::start::{Spare, replaced_workers};
-use crate::guests::{self, HELLO, PROBE};
+use super::start::{Spare, add, replaced_workers};
+use crate::guests::{self, HELLO};
 use crate::measure::{Block, Side, Size, interleave};
 use crate::report::{Outcome, Row};
 
@@ -28,13 +28,9 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
             .hardening(hardening)
             .build_blocking()?)
     };
-    let starting = |hardening| {
-        let builder = guests::host(PROBE, 1).interrupt(Interrupt::KillOnly);
-        Ok(builder.hardening(hardening).build_blocking()?)
-    };
     let (kept, kept_insecure) = both(&kept)?;
+    let (starting, starting_insecure) = both(&fresh)?;
     let (fresh, fresh_insecure) = both(&fresh)?;
-    let (starting, starting_insecure) = both(&starting)?;
 
     let calls = |host| {
         Side::new(SMALL, move |block: &mut Block<'_>| {
@@ -56,7 +52,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
     )?;
     let starts = |host| {
         Side::new(STARTS, move |block: &mut Block<'_>| {
-            replaced_workers(runtime, host, Spare::None, block)
+            replaced_workers(runtime, host, add, Spare::None, block)
         })
     };
     let mut start = starts(&starting);
@@ -80,7 +76,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         ..Outcome::default()
     };
     outcome.note("insecure: the same with Hardening::Insecure, in turns. call: host.run_sync(\"add\", (1u32, 2u32)) of the hello guest with State::Keep; fresh: State::Fresh");
-    outcome.note("spawn: a call in a pool whose only worker has been killed, hence a new process and a first call (probe guest); added: the difference of the medians");
+    outcome.note("spawn: a call in a pool whose only worker has been killed, hence a new process and a first call; added: the difference of the medians");
     Ok(outcome)
 }
 
