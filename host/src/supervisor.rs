@@ -262,15 +262,22 @@ enum Watch {
 struct Loop {
     shared: Arc<Supervisor>,
     workers: HashMap<u64, Arc<Worker>>,
+    /// To be dropped when there is nothing else to do: that closes and unmaps what they had, while a call may wait for the
+    /// start of another worker.
+    dead: Vec<Arc<Worker>>,
     forking: Forking,
     next_key: u64,
 }
+
+/// So many dead workers are not kept until there is nothing else to do.
+const DEAD_MAX: usize = 16;
 
 impl Loop {
     fn new(shared: Arc<Supervisor>) -> Self {
         Self {
             shared,
             workers: HashMap::new(),
+            dead: Vec::new(),
             forking: Forking::default(),
             next_key: 0,
         }
@@ -280,7 +287,10 @@ impl Loop {
         start_from_own_namespaces();
         let mut events = Vec::with_capacity(64);
         loop {
-            let timeout = self.until_next_due();
+            let timeout = match self.dead.is_empty() {
+                true => self.until_next_due(),
+                false => Some(rustix::event::Timespec::default()),
+            };
             events.clear();
             match epoll::wait(
                 &self.shared.epoll,
@@ -298,6 +308,9 @@ impl Loop {
                 }
             }
             self.tick();
+            if events.is_empty() || self.dead.len() >= DEAD_MAX {
+                self.dead.clear();
+            }
             if self.workers.is_empty()
                 && self.forking.is_empty()
                 && self.shared.hosts.load(Ordering::Relaxed) == 0
@@ -413,7 +426,7 @@ impl Loop {
             if worker.process().is_forked() {
                 self.forked_worker_died(key, &worker);
             } else {
-                self.workers.remove(&key);
+                self.dead.extend(self.workers.remove(&key));
                 worker.on_death();
             }
         }

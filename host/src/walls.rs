@@ -42,7 +42,7 @@ pub enum Wall {
     Environment,
     /// It dies with its host.
     DeathString,
-    /// It has proved that dropping an instance resets its memory.
+    /// Before a second instance serves, it proves that dropping the first one has reset its memory.
     ResetProof,
     /// Landlock: no file but in granted directories, no TCP, no signal to others.
     Landlock,

@@ -320,7 +320,8 @@ impl Loop {
             nursery.lacks_spare |= why != StartFor::Spare;
         }
         pool.worker_started(&worker);
-        self.workers.insert(key, worker);
+        self.workers.insert(key, Arc::clone(&worker));
         self.advance(place);
+        worker.look_ahead();
     }
 }

@@ -23,7 +23,7 @@ use stockade_wire::slot::WorkerSlot;
 use stockade_wire::sys::{death_string, packet};
 
 use crate::guest::Program;
-use crate::seal::{self, Landlock};
+use crate::seal::{self, ForkedFilter, Landlock};
 use crate::serve::{self, Refusal, Worker, setup};
 use crate::site::Site;
 use crate::{process, signals};
@@ -78,6 +78,7 @@ fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
         program,
         namespaces: namespaces.unwrap_or_default(),
         pagemap,
+        filter: None,
         deaths: Some(deaths),
         life: Some(life),
         children: HashMap::new(),
@@ -91,6 +92,8 @@ struct Server {
     namespaces: Namespaces,
     /// Wasmtime's own descriptor of its page map, and of that of each worker.
     pagemap: Option<RawFd>,
+    /// That of the last worker, which the next one's is as a rule: its descriptors have the same numbers.
+    filter: Option<ForkedFilter>,
     /// Readable when a child has died. None in a child.
     deaths: Option<OwnedFd>,
     /// Readable when there is nothing left to do: the host has let go, or the pid namespace has ended. None in a
@@ -142,6 +145,9 @@ impl Server {
             worker,
             message: error.to_string(),
         };
+        if let Err(error) = self.make_filter(&fds) {
+            return tell(&not_forked(error), None);
+        }
         // By the C library, and not by a system call of our own: Wasmtime has it run a handler in the child that
         // opens the child's own page map. Without that a reset would look at this process's memory and find
         // nothing to do.
@@ -172,6 +178,18 @@ impl Server {
         }
     }
 
+    /// Has the system call filter of a worker that gets these, unless there is none to be put up.
+    fn make_filter(&mut self, fds: &[OwnedFd; ORDER_FDS]) -> io::Result<()> {
+        let [.., eventfd] = fds;
+        let ring = eventfd.as_raw_fd();
+        let is_made = self.filter.as_ref().is_some_and(|made| made.fits(ring));
+        if self.told.seal != Seal::None && !is_made {
+            let made = ForkedFilter::new(self.told.stop, ring, self.pagemap);
+            self.filter = Some(made.map_err(|breach| io::Error::other(breach.to_string()))?);
+        }
+        Ok(())
+    }
+
     /// In the child: becomes a worker like those that are spawned.
     fn be_worker(&mut self, worker: u64, fds: [OwnedFd; ORDER_FDS]) -> Result<Worker, Refusal> {
         let [socket, diagnostics, string, request, reply, eventfd] = fds;
@@ -184,17 +202,14 @@ impl Server {
         self.life = None;
         // It lives as long as the process.
         let string: &'static OwnedFd = Box::leak(Box::new(string));
-        let ring = eventfd.as_raw_fd();
         let slot = WorkerSlot::new(self.told.geometry, request, reply, eventfd)
             .map_err(|error| setup(format!("cannot map the slot: {error}")))?;
         let site = Site::new(slot);
-        match self.told.seal {
-            Seal::None => death_string::die_with(string.as_fd()).map_err(setup)?,
-            Seal::Required | Seal::Strict => {
+        match self.filter.take() {
+            None => death_string::die_with(string.as_fd()).map_err(setup)?,
+            Some(filter) => {
                 let landlock = Landlock::of(self.told.seal);
-                let pagemap = self.pagemap;
-                seal::seal_forked(string.as_fd(), self.told.stop, ring, pagemap, landlock)
-                    .map_err(setup)?;
+                seal::seal_forked(string.as_fd(), filter, landlock).map_err(setup)?;
             }
         }
         process::tell(&WorkerMessage::Loaded(self.namespaces));

@@ -48,6 +48,8 @@ mod probe;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
+mod reset_proof;
+#[cfg(target_os = "linux")]
 mod seal;
 #[cfg(target_os = "linux")]
 mod serve;

@@ -26,6 +26,7 @@ use stockade_wire::role::{Assignment, Role, VARIABLE};
 
 use crate::config::InstanceLimits;
 use crate::guest::{Alone, Program, Runtime};
+use crate::reset_proof::{REFUTED, ResetProof};
 use crate::seal::{Landlock, Sealing, identity};
 use crate::{compiler, process, signals};
 
@@ -312,19 +313,19 @@ fn no_new_code(mut file: &File) -> Option<String> {
     ))
 }
 
-/// As every worker proves before its first call.
+/// As every worker proves of its first instance.
 fn reset_proof(program: &Program<Alone>) -> Result<Option<String>, String> {
     let failed = |_| "cannot instantiate a module".to_owned();
-    let mut dirty = program.instantiate(Alone).map_err(failed)?;
-    let Some(byte) = dirty.last_byte() else {
+    let mut first = program.instantiate(Alone).map_err(failed)?;
+    let Some(mut proof) = ResetProof::of(&mut first) else {
         return Err("an instance has no memory".to_owned());
     };
-    *byte = 1;
-    drop(dirty);
-    let mut clean = program.instantiate(Alone).map_err(failed)?;
-    let kept = clean.last_byte().is_some_and(|byte| *byte != 0);
-    std::mem::forget(clean);
-    Ok(kept.then(|| "a new instance holds what an earlier one wrote".to_owned()))
+    proof.leave_mark(&mut first);
+    drop(first);
+    let mut second = program.instantiate(Alone).map_err(failed)?;
+    let refuted = proof.is_refuted_by(&mut second);
+    std::mem::forget(second);
+    Ok(refuted.then(|| REFUTED.to_owned()))
 }
 
 /// What a worker's own code does between calls: memory of every size, text, hashing, the clock.

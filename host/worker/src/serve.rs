@@ -18,10 +18,11 @@ use stockade_wire::message::{
     WorkerSetup, encode_failure,
 };
 use stockade_wire::role::Assignment;
-use stockade_wire::slot::{Idle, ReplyKind, Request, WorkerSlot};
+use stockade_wire::slot::{Idle, Linger, ReplyKind, Request, WorkerSlot};
 
 use crate::config::InstanceLimits;
 use crate::guest::{Ended, Guest, LoadError, Program, Runtime, World};
+use crate::reset_proof::{REFUTED, ResetProof};
 use crate::seal::{Begun, Landlock, Sealing, Surroundings};
 use crate::site::{ItemArguments, ItemReply, NO_CALL, Site, SlotArguments, SlotReply};
 use crate::wasi::Files;
@@ -164,31 +165,6 @@ pub(crate) unsafe fn load<W: World>(
     Ok(Box::leak(Box::new(program)))
 }
 
-/// Makes an instance, and proves that dropping one really resets its memory.
-///
-/// A reset that does not see what a guest wrote gives one caller's data to the next, in silence.
-fn first_guest(
-    program: &Program<&'static Site>,
-    site: &'static Site,
-) -> Result<Guest<&'static Site>, Refusal> {
-    let init = |ended| (WorkerRefusal::Init, describe(ended));
-    let mut dirty = program.instantiate_only(site).map_err(init)?;
-    let written = dirty.last_byte().map(|byte| {
-        let original = *byte;
-        *byte = !original;
-        original
-    });
-    drop(dirty);
-    let mut clean = program.instantiate_only(site).map_err(init)?;
-    if clean.last_byte().map(|byte| *byte) != written {
-        return Err(setup(
-            "a new instance holds what an earlier one wrote: memory is not reset on this machine",
-        ));
-    }
-    clean.initialize(program).map_err(init)?;
-    Ok(clean)
-}
-
 pub(crate) fn describe(ended: Ended) -> String {
     match ended {
         Ended::Interrupted => "it was interrupted".to_owned(),
@@ -225,6 +201,8 @@ pub(crate) struct Worker {
     used: bool,
     /// Why there is none.
     failed: Option<Failure>,
+    /// Until the first instance has been replaced.
+    proof: Option<ResetProof>,
 }
 
 impl Worker {
@@ -238,7 +216,21 @@ impl Worker {
         if let Some(point) = program.stop_point() {
             signals::stop_at(point, site);
         }
-        let guest = first_guest(program, site)?;
+        let init = |ended| (WorkerRefusal::Init, describe(ended));
+        let mut guest = program.instantiate_only(site).map_err(init)?;
+        let mut proof = ResetProof::of(&mut guest);
+        // Whoever waits for this worker has its call before the proof.
+        let is_awaited = site.slot.first_linger() != Linger::NONE;
+        if let Some(mut proof) = proof.take_if(|_| !is_awaited) {
+            proof.leave_mark(&mut guest);
+            // There is room for one instance only.
+            drop(guest);
+            guest = program.instantiate_only(site).map_err(init)?;
+            if proof.is_refuted_by(&mut guest) {
+                return Err(setup(REFUTED));
+            }
+        }
+        guest.initialize(program).map_err(init)?;
         Ok(Self {
             program,
             site,
@@ -247,6 +239,7 @@ impl Worker {
             guest: Some(guest),
             used: false,
             failed: None,
+            proof,
         })
     }
 
@@ -295,7 +288,7 @@ impl Worker {
             Ok(()) => true,
             Err(ended) => self.report(request, ended),
         };
-        self.settle(request.id, reusable && !command);
+        self.settle(request, reusable && !command);
     }
 
     /// Runs one request after the other, each under the state rule. What comes after one for which there is no room
@@ -349,7 +342,7 @@ impl Worker {
             chunk.finish();
         }
         match reusable {
-            Some(reusable) => self.settle(request.id, reusable),
+            Some(reusable) => self.settle(request, reusable),
             // Its last item has left nothing to be asked about.
             None => self.site.slot.asked(request.id, false),
         }
@@ -385,8 +378,11 @@ impl Worker {
         }
     }
 
-    /// Call `id` is answered: makes ready for the next one, and asks the guest if it has a say.
-    fn settle(&mut self, id: u64, reusable: bool) {
+    /// A call is answered: makes ready for the next one, and asks the guest if it has a say.
+    fn settle(&mut self, Request { id, linger, .. }: Request, reusable: bool) {
+        if self.state == InstanceState::Fresh || !reusable {
+            self.site.slot.make_way(linger);
+        }
         let asks = self.state == InstanceState::Keep && self.program.has_retire();
         if !asks {
             return self.reset(reusable);
@@ -424,14 +420,31 @@ impl Worker {
         {
             return;
         }
+        if let (Some(proof), Some(first)) = (&mut self.proof, &mut self.guest) {
+            proof.leave_mark(first);
+        }
         // There is room for one instance only.
         self.guest = None;
         self.used = false;
-        match self.program.instantiate(self.site) {
+        match self.new_guest() {
             Ok(guest) => self.guest = Some(guest),
             Err(Ended::Failed(failure)) => self.failed = Some(failure),
             Err(Ended::Interrupted) => {}
         }
+    }
+
+    /// An instance in place of the last one.
+    fn new_guest(&mut self) -> Result<Guest<&'static Site>, Ended> {
+        let mut guest = self.program.instantiate_only(self.site)?;
+        if let Some(proof) = self.proof.take()
+            && proof.is_refuted_by(&mut guest)
+        {
+            // No further call may see it.
+            process::complain(REFUTED);
+            process::exit(1);
+        }
+        guest.initialize(self.program)?;
+        Ok(guest)
     }
 }
 

@@ -45,7 +45,7 @@ use super::tally::Bytes;
 use crate::later::CallerSpan;
 use crate::process::{HandedNamespaces, Process};
 use crate::stats::{WorkerState, WorkerStats};
-use crate::walls::Walls;
+use crate::walls::{ShownNamespaces, Walls};
 
 /// A worker that has not accepted its call by then does not run: it is stopped, or starved.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(1);
@@ -77,6 +77,8 @@ struct Record {
     startup: Startup,
     /// What it handed over, until it is ready.
     handed: Option<HandedNamespaces>,
+    /// Its namespaces as they were seen, until it has put up its walls, if it was forked into them.
+    shown: Option<ShownNamespaces>,
     /// Its walls as they were seen, until it is ready.
     walls: Option<Walls>,
     accept_within: Duration,

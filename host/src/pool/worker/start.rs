@@ -112,6 +112,7 @@ impl Worker {
                 machine: Machine::new(style),
                 startup: Startup::Silent { until },
                 handed: None,
+                shown: None,
                 walls: None,
                 accept_within: ACCEPT_WITHIN,
                 call: None,

@@ -78,6 +78,14 @@ impl Worker {
         }
     }
 
+    /// Looks at the namespaces of a worker that was forked into all that it will have, while it puts up its other walls.
+    pub(crate) fn look_ahead(&self) {
+        if let Some(seen) = self.process.seen_of_server() {
+            let shown = ShownNamespaces::of(&self.process, &seen, None);
+            self.lock().shown = Some(shown);
+        }
+    }
+
     /// Descriptors come with the first message, if at all.
     fn receive(&self) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
         let socket = self.process.socket();
@@ -106,13 +114,12 @@ impl Worker {
             (Ok(WorkerMessage::Loaded(namespaces)), Startup::Silent { .. }) => 'refused: {
                 let since = Instant::now();
                 let handed = record.handed.take().unwrap_or_default();
-                let given = self.given.as_deref();
-                let seen = self
-                    .process
-                    .seen_of_server()
-                    .unwrap_or_else(|| SeenNamespaces::of_worker(&namespaces, &handed, given));
+                let shown = record.shown.take().unwrap_or_else(|| {
+                    let given = self.given.as_deref();
+                    let seen = SeenNamespaces::of_worker(&namespaces, &handed, given);
+                    ShownNamespaces::of(&self.process, &seen, given)
+                });
                 record.handed = handed.is_made_by(&namespaces).then_some(handed);
-                let shown = ShownNamespaces::of(&self.process, &seen, given);
                 // Now, while the worker makes its first instance: what stands by now it cannot take down.
                 if let Err(breach) = self.inspect(&mut record, &namespaces, &shown) {
                     if !self.process.is_dead() {

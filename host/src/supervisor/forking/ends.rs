@@ -54,6 +54,7 @@ impl Loop {
             if let Some(nursery) = self.forking.at(place) {
                 nursery.alive -= 1;
             }
+            self.dead.push(worker);
         }
         self.settle(place);
     }

@@ -134,6 +134,14 @@ impl WorkerSlot {
         }
     }
 
+    /// Lets the host go on that waits for a reply on this very CPU, and has it: for a worker that has more to do before
+    /// the next call.
+    pub fn make_way(&self, linger: Linger) {
+        if linger.cpu().is_some() && linger.cpu() == placement::current() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Goes elsewhere when the host has been on this CPU for a while.
     ///
     /// Where a halted virtual CPU does not look idle to the kernel, both sides may wake up on one and stay there for

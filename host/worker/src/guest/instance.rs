@@ -346,10 +346,10 @@ impl<W: World> Guest<W> {
             .and_then(Extern::into_memory)
     }
 
-    /// The last byte of its memory.
-    pub(crate) fn last_byte(&mut self) -> Option<&mut u8> {
+    /// Its memory, if it has one.
+    pub(crate) fn memory_mut(&mut self) -> Option<&mut [u8]> {
         let memory = self.store.data().memory?;
-        memory.data_mut(&mut self.store).last_mut()
+        Some(memory.data_mut(&mut self.store))
     }
 }
 

@@ -47,6 +47,9 @@ enum Check {
     NotNull(u8),
 }
 
+/// Stands for the process's own id in a table whose program is made before the process is: nobody has it.
+const OWN_PID: u32 = u32::MAX;
+
 /// Descriptors that a worker's rules name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fds {
@@ -69,12 +72,15 @@ fn rule(call: c_long, checks: &[Check], why: &'static str) -> Rule {
     }
 }
 
-/// What both roles need.
-fn common() -> Vec<Rule> {
+fn own_pid() -> u32 {
+    rustix::process::getpid().as_raw_nonzero().get() as u32
+}
+
+/// What every role needs of a process with this id.
+fn common(own_pid: u32) -> Vec<Rule> {
     use Check::{Int, Without};
     let exec = libc::PROT_EXEC as u64;
     let uncounted = (libc::MAP_SHARED | libc::MAP_GROWSDOWN) as u64;
-    let own_pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
     let mut rules = vec![
         rule(libc::SYS_brk, &[], "the C library's allocator"),
         rule(
@@ -192,10 +198,20 @@ fn common() -> Vec<Rule> {
 
 /// What a worker may do from the moment its artifact is loaded.
 pub(super) fn worker(fds: Fds, stop: StopBy, with_files: bool) -> Vec<Rule> {
-    let mut rules = common();
+    let mut rules = serving(own_pid(), fds, stop);
     if with_files {
         rules.extend(files::rules());
     }
+    rules
+}
+
+/// The same for one that is yet to be forked, without files; see [`Program::of_this_process`].
+pub(super) fn forked_worker(fds: Fds, stop: StopBy) -> Vec<Rule> {
+    serving(OWN_PID, fds, stop)
+}
+
+fn serving(own_pid: u32, fds: Fds, stop: StopBy) -> Vec<Rule> {
+    let mut rules = common(own_pid);
     rules.push(rule(
         libc::SYS_write,
         &[Check::Int(0, fds.eventfd as u32)],
@@ -241,7 +257,7 @@ fn reset(pagemap: RawFd) -> Rule {
 
 /// What a process may do that runs a module's initialisation, from the moment its artifact is loaded.
 pub(super) fn initializer(dump: RawFd, pagemap: Option<RawFd>) -> Vec<Rule> {
-    let mut rules = common();
+    let mut rules = common(own_pid());
     rules.push(rule(
         libc::SYS_pwrite64,
         &[Check::Int(0, dump as u32)],
@@ -253,7 +269,7 @@ pub(super) fn initializer(dump: RawFd, pagemap: Option<RawFd>) -> Vec<Rule> {
 
 /// What a compiler may do from before it looks at the module.
 pub(super) fn compiler(artifact: RawFd) -> Vec<Rule> {
-    let mut rules = common();
+    let mut rules = common(own_pid());
     rules.push(rule(
         libc::SYS_pwrite64,
         &[Check::Int(0, artifact as u32)],
@@ -295,7 +311,7 @@ mod probe;
 mod tests {
     use super::*;
 
-    fn tables() -> [Vec<Rule>; 6] {
+    fn tables() -> [Vec<Rule>; 7] {
         let fds = |pagemap| Fds {
             eventfd: 7,
             pagemap,
@@ -304,6 +320,7 @@ mod tests {
             worker(fds(Some(9)), StopBy::Signal, false),
             worker(fds(None), StopBy::Epoch, false),
             worker(fds(Some(9)), StopBy::Signal, true),
+            forked_worker(fds(Some(9)), StopBy::Epoch),
             initializer(7, Some(9)),
             initializer(7, None),
             compiler(5),
@@ -370,6 +387,21 @@ mod tests {
             for rule in rules.iter().filter(|rule| rule.call == libc::SYS_prctl) {
                 assert!(matches!(rule.checks[..], [Check::Int(0, LABEL)]));
             }
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_made_before_its_process_becomes_that_processes() {
+        let fds = Fds {
+            eventfd: 7,
+            pagemap: Some(9),
+        };
+        for stop in [StopBy::Epoch, StopBy::Signal, StopBy::Kill] {
+            let mut before = compile(&forked_worker(fds, stop)).unwrap();
+            let own = compile(&worker(fds, stop, false)).unwrap();
+            assert_ne!(format!("{before:?}"), format!("{own:?}"));
+            before.of_this_process();
+            assert_eq!(format!("{before:?}"), format!("{own:?}"));
         }
     }
 

@@ -116,24 +116,44 @@ pub(crate) fn seal_pid_one(landlock: Landlock) -> Result<(), Breach> {
     filter.apply().or_breach("system call filter")
 }
 
+/// The system call filter of workers that a server forks, which makes it once for all of them.
+///
+/// Their page map has the number that the server's has: Wasmtime puts it there when it is forked.
+pub(crate) struct ForkedFilter {
+    program: filter::Program,
+    eventfd: RawFd,
+}
+
+impl ForkedFilter {
+    /// For workers whose doorbell has this number.
+    pub(crate) fn new(
+        stop: StopBy,
+        eventfd: RawFd,
+        pagemap: Option<RawFd>,
+    ) -> Result<Self, Breach> {
+        let rules = filter::forked_worker(Fds { eventfd, pagemap }, stop);
+        let program = filter::compile(&rules).or_breach("system call filter")?;
+        Ok(Self { program, eventfd })
+    }
+
+    /// Whether it is for workers whose doorbell has this number.
+    pub(crate) fn fits(&self, eventfd: RawFd) -> bool {
+        self.eventfd == eventfd
+    }
+}
+
 /// Gives up, in a worker that was just forked from a sealed server, all that a spawned one has given up when its
 /// guest runs, and ties it to its host: the kernel's death signal would name the server.
-///
-/// Its page map has the number that its server's had: Wasmtime puts it there when it is forked.
 pub(crate) fn seal_forked(
     string: BorrowedFd<'_>,
-    stop: StopBy,
-    eventfd: RawFd,
-    pagemap: Option<RawFd>,
+    mut filter: ForkedFilter,
     landlock: Landlock,
 ) -> Result<(), Breach> {
-    let fds = Fds { eventfd, pagemap };
-    let filter =
-        filter::compile(&filter::worker(fds, stop, false)).or_breach("system call filter")?;
+    filter.program.of_this_process();
     leave_dumpable().or_breach("not dumpable")?;
     limits::apply(&limits::forked()).or_breach("resource limits")?;
     landlock::restrict(landlock, &[])?;
     death_string::die_with(string).or_breach("death with the host")?;
     limits::apply(&limits::last(0, 0)).or_breach("resource limits")?;
-    filter.apply().or_breach("system call filter")
+    filter.program.apply().or_breach("system call filter")
 }

@@ -35,7 +35,7 @@ use crate::{process, signals};
 use filter::{Fds, Rule};
 
 pub(crate) use filter::pagemap_fd;
-pub(crate) use forking::{ForkServer, seal_forked, seal_pid_one};
+pub(crate) use forking::{ForkServer, ForkedFilter, seal_forked, seal_pid_one};
 pub(crate) use landlock::Landlock;
 pub(crate) use limits::{limit_files, reserve_stack};
 pub(crate) use namespaces::Surroundings;

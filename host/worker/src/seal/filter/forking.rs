@@ -8,7 +8,7 @@ use stockade_wire::message::StopBy;
 use stockade_wire::sys::death_string::SET_SIGNAL;
 
 use super::Check::{Bits, Int, Without};
-use super::{PAGEMAP_SCAN, Rule, SOCKET, common, room_for_hosts, rule, stop_again};
+use super::{PAGEMAP_SCAN, Rule, SOCKET, common, own_pid, room_for_hosts, rule, stop_again};
 
 /// What the C library's `fork` passes: the first is glibc's, which also keeps the child's id; the second musl's.
 pub(super) const FORKS: [u32; 2] = [
@@ -91,7 +91,7 @@ pub(in crate::seal) fn pid_one() -> Vec<Rule> {
 
 /// What is left when it is loaded.
 pub(in crate::seal) fn serving(stop: StopBy) -> Vec<Rule> {
-    let mut rules = common();
+    let mut rules = common(own_pid());
     rules.retain(|rule| ![libc::SYS_mmap, libc::SYS_write, libc::SYS_tgkill].contains(&rule.call));
     rules.extend([
         rule(

@@ -17,7 +17,7 @@ use libc::{
     SECCOMP_RET_TRAP, sock_filter, sock_fprog,
 };
 
-use super::{Check, Rule};
+use super::{Check, OWN_PID, Rule, own_pid};
 
 /// A filter that can be put up.
 #[derive(Debug)]
@@ -89,6 +89,17 @@ pub(super) fn program(rules: &[Rule], otherwise: Answer, matched: Answer) -> io:
 }
 
 impl Program {
+    /// Of a table of a process that was to be, makes this process's.
+    pub(in crate::seal) fn of_this_process(&mut self) {
+        let own = own_pid();
+        for instruction in &mut self.0 {
+            if instruction.k == OWN_PID && u32::from(instruction.code) == BPF_JMP | BPF_JEQ | BPF_K
+            {
+                instruction.k = own;
+            }
+        }
+    }
+
     /// Puts it up, for good, and gives up new privileges, which the kernel wants of whoever has none.
     pub(in crate::seal) fn apply(&self) -> io::Result<()> {
         rustix::thread::set_no_new_privs(true)?;

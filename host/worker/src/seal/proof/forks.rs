@@ -6,7 +6,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use stockade_wire::message::StopBy;
 use stockade_wire::role::{Assignment, Role};
 
-use super::super::{ForkServer, Landlock, pagemap_fd, seal_forked};
+use super::super::{ForkServer, ForkedFilter, Landlock, pagemap_fd, seal_forked};
 use super::{LIMITS, ready_to_run};
 use crate::signals;
 
@@ -72,13 +72,8 @@ impl Server {
         eventfd: BorrowedFd<'_>,
     ) -> Result<(), String> {
         signals::unblock_all().map_err(|error| error.to_string())?;
-        seal_forked(
-            string,
-            StopBy::Epoch,
-            eventfd.as_raw_fd(),
-            self.pagemap,
-            Landlock::Required,
-        )
-        .map_err(|breach| breach.to_string())
+        ForkedFilter::new(StopBy::Epoch, eventfd.as_raw_fd(), self.pagemap)
+            .and_then(|filter| seal_forked(string, filter, Landlock::Required))
+            .map_err(|breach| breach.to_string())
     }
 }
