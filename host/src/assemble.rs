@@ -185,6 +185,8 @@ fn start(
         geometry: parts.setup.geometry,
         setup: WorkerSetup {
             tables: info.tables,
+            largest_table: info.largest_table,
+            exports_memory: info.exports_memory,
             ..parts.setup.clone()
         },
         directories: Arc::clone(&parts.directories),
@@ -239,6 +241,8 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
         memory_bytes: limits.memory_bytes as u64,
         // Known when the module is.
         tables: 0,
+        largest_table: None,
+        exports_memory: false,
         table_elements: limits.table_elements as u64,
         stack_bytes: limits.stack_bytes as u64,
         idle_timeout: config

@@ -269,8 +269,8 @@ struct Loop {
     next_key: u64,
 }
 
-/// So many dead workers are not kept until there is nothing else to do.
-const DEAD_MAX: usize = 16;
+/// Of more dead workers than this, the first is dropped whatever there is to do.
+const DEAD_MAX: usize = 4;
 
 impl Loop {
     fn new(shared: Arc<Supervisor>) -> Self {
@@ -308,8 +308,10 @@ impl Loop {
                 }
             }
             self.tick();
-            if events.is_empty() || self.dead.len() >= DEAD_MAX {
+            if events.is_empty() {
                 self.dead.clear();
+            } else if self.dead.len() > DEAD_MAX {
+                self.dead.remove(0);
             }
             if self.workers.is_empty()
                 && self.forking.is_empty()

@@ -83,7 +83,8 @@ pub enum WallState {
     /// The kernel does not show it of a worker, so it was tried: a probe of this very worker program, on this
     /// kernel, was refused as it should be, or found itself where it should be.
     Tried,
-    /// There is only the worker's word for it: it builds the wall and would not have started without it.
+    /// There is only the worker's word for it: it builds the wall and would not have started without it, or, of the proof of
+    /// the reset, would not serve a second instance.
     Claimed,
     /// It does not stand.
     Missing {

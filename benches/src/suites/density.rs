@@ -24,8 +24,8 @@ const WATCH_QUICK: Duration = Duration::from_secs(3);
 pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let runtime = guests::current_thread()?;
     let watch = if quick { WATCH_QUICK } else { WATCH };
-    let spawned = Pool::look(&runtime, WorkerType::Spawn, watch)?;
     let forked = Pool::look(&runtime, WorkerType::ForkServer, watch)?;
+    let spawned = Pool::look(&runtime, WorkerType::Spawn, watch)?;
 
     let pss: fn(&Memory) -> u64 = |memory| memory.pss;
     let served = forked.workers.iter().map(pss).sum::<u64>();
@@ -44,11 +44,6 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
             memory.rss
         }),
         Row::figure("host_growth_per_worker", per_worker(forked.grown), "MiB"),
-        Row::figure(
-            "host_growth_per_spawned_worker",
-            per_worker(spawned.grown),
-            "MiB",
-        ),
         Row::figure(
             "idle_wakeups_per_s_spawned",
             spawned.woken.iter().sum(),
@@ -95,7 +90,10 @@ impl Pool {
 
         let others = match worker_type {
             WorkerType::Spawn => Vec::new(),
-            _ => processes::family_of(pids[0])?,
+            _ => {
+                ensure!(host.stats().spare == 1, "the pool has no spare");
+                processes::family_of(pids[0])?
+            }
         };
         let others: Vec<u32> = others
             .into_iter()

@@ -140,6 +140,7 @@ pub(super) fn replaced_workers(
         if let (Spare::Killed, Some(pid)) = (spare, spare_pid) {
             kill_process(pid, Signal::KILL)?;
             wait_until("the spare is gone", || host.stats().spare == 0)?;
+            busy_wait(Duration::from_millis(1));
         }
         let start = Instant::now();
         first(runtime, host)?;

@@ -227,6 +227,9 @@ pub const FILES_FROM: u32 = 64;
 /// They end before this number, which is the process's limit of descriptors.
 pub const FILES_END: u32 = FILES_FROM + 256;
 
+/// A worker ends with this code rather than serve when an instance was found to hold what an earlier one wrote.
+pub const NOT_RESET: i32 = 70;
+
 /// What a worker process is told. Its descriptors: request memory, reply memory, eventfd, artifact, the directory of
 /// each grant, and those of [`Self::enter`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,6 +246,10 @@ pub struct WorkerSetup {
     pub memory_bytes: u64,
     /// How many tables the module has at most.
     pub tables: u32,
+    /// The most elements that one of them may ever have, if the module says.
+    pub largest_table: Option<u64>,
+    /// Whether the module exports its memory, so that it can be reset page by page.
+    pub exports_memory: bool,
     /// The most elements of an instance's tables, all together.
     pub table_elements: u64,
     /// The stack of wasm code in bytes.

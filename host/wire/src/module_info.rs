@@ -24,6 +24,12 @@ pub struct ModuleInfo {
     pub memory: Option<(u64, Option<u64>)>,
     /// How many tables it has.
     pub tables: u32,
+    /// The most elements that one of them may ever have, if each says so.
+    #[serde(default)]
+    pub largest_table: Option<u64>,
+    /// Whether it exports its memory.
+    #[serde(default)]
+    pub exports_memory: bool,
     /// What an author would want to know, each a sentence.
     pub warnings: Vec<String>,
     /// What becomes of its `stockade_init`, if it exports one.

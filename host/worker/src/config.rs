@@ -4,6 +4,7 @@
 //! allocated shapes no code, so only the worker pools.
 
 use std::num::NonZeroUsize;
+use std::os::fd::RawFd;
 
 use stockade_wire::message::StopBy;
 use wasmtime::{
@@ -31,7 +32,7 @@ const INSTANCE_BYTES_MAX: usize = 16 << 20;
 
 /// Dirty memory up to this size is reset by copying and stays resident, which avoids an `madvise` and the
 /// page faults after it.
-const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+pub(crate) const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 
 /// The frames of a backtrace.
 const FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
@@ -57,12 +58,18 @@ impl InstanceLimits {
     pub const TABLES_MAX: u32 = TABLES_MAX;
 }
 
-/// Opens the page map that resets scan: a process that has begun to seal itself could not.
-///
-/// Wasmtime keeps one for the whole process, from when it is first asked whether there is one.
-pub(crate) fn open_page_map() {
-    // Without one, memory is reset in another way, and a new worker proves that it is.
-    let _ = PoolingAllocationConfig::is_pagemap_scan_available();
+/// How instances are reset that write to little of their memory: by the map of this process's pages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scanning {
+    /// Wasmtime's descriptor of the map.
+    pub(crate) page_map: RawFd,
+    /// Whether no table can have more elements than a page has room for.
+    pub(crate) has_small_tables: bool,
+}
+
+impl Scanning {
+    /// Elements of a table are so large.
+    pub(crate) const ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 }
 
 /// Everything that shapes code.
@@ -83,10 +90,21 @@ pub(crate) fn for_compiler(stop: StopBy) -> Config {
     config
 }
 
-/// The same, with room for exactly one instance, which is reset by scanning for the pages it wrote.
-pub(crate) fn for_worker(stop: StopBy, limits: InstanceLimits) -> Config {
+/// The same, with room for exactly one instance.
+pub(crate) fn for_worker(
+    stop: StopBy,
+    limits: InstanceLimits,
+    scanning: Option<Scanning>,
+) -> Config {
     let stack_bytes = usize::try_from(limits.stack_bytes).unwrap_or(usize::MAX);
     let table_elements = usize::try_from(limits.table_elements).unwrap_or(usize::MAX);
+    let (scan, tables_resident) = match scanning {
+        None => (Enabled::No, KEEP_RESIDENT_BYTES),
+        // Wasmtime's own scan misses pages that are not in memory. Nobody but Wasmtime can put tables back, so they are not
+        // scanned: where all fit in a page, that is overwritten, and otherwise none of them stays.
+        Some(scanning) if scanning.has_small_tables => (Enabled::Auto, rustix::param::page_size()),
+        Some(_) => (Enabled::Auto, 0),
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(1)
         .total_memories(1)
@@ -102,8 +120,8 @@ pub(crate) fn for_worker(stop: StopBy, limits: InstanceLimits) -> Config {
         .max_memory_size(1 << 32)
         .table_elements(table_elements)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(KEEP_RESIDENT_BYTES)
-        .pagemap_scan(Enabled::Auto);
+        .table_keep_resident(tables_resident)
+        .pagemap_scan(scan);
     let mut config = for_compiler(stop);
     config
         // A worker compiles nothing, and to set a compiler up is a part of its start.

@@ -48,9 +48,9 @@ pub(crate) fn role(assignment: Assignment) -> ! {
 fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
     let (told, [artifact, string], _) =
         process::receive_setup::<WorkerSetup, 2>().map_err(setup)?;
-    let runtime = serve::runtime(&told)?;
+    let pagemap = serve::page_map(&told);
+    let runtime = serve::runtime(&told, pagemap)?;
     let deaths = signals::deaths_of_children().map_err(setup)?;
-    let pagemap = seal::pagemap_fd();
     let sealing = match told.seal {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
@@ -92,7 +92,7 @@ struct Server {
     namespaces: Namespaces,
     /// Wasmtime's own descriptor of its page map, and of that of each worker.
     pagemap: Option<RawFd>,
-    /// That of the last worker, which the next one's is as a rule: its descriptors have the same numbers.
+    /// Made for the last worker, and good for the next one if its doorbell has the same number, as it has as a rule.
     filter: Option<ForkedFilter>,
     /// Readable when a child has died. None in a child.
     deaths: Option<OwnedFd>,
@@ -205,12 +205,13 @@ impl Server {
         let slot = WorkerSlot::new(self.told.geometry, request, reply, eventfd)
             .map_err(|error| setup(format!("cannot map the slot: {error}")))?;
         let site = Site::new(slot);
-        match self.filter.take() {
-            None => death_string::die_with(string.as_fd()).map_err(setup)?,
-            Some(filter) => {
+        match (self.told.seal, self.filter.take()) {
+            (Seal::None, _) => death_string::die_with(string.as_fd()).map_err(setup)?,
+            (Seal::Required | Seal::Strict, Some(filter)) => {
                 let landlock = Landlock::of(self.told.seal);
                 seal::seal_forked(string.as_fd(), filter, landlock).map_err(setup)?;
             }
+            (Seal::Required | Seal::Strict, None) => return Err(setup("it has no filter")),
         }
         process::tell(&WorkerMessage::Loaded(self.namespaces));
         Worker::new(self.program, site, &self.told)

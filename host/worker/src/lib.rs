@@ -42,6 +42,8 @@ pub mod guest;
 #[cfg(target_os = "linux")]
 mod init;
 #[cfg(target_os = "linux")]
+mod page_map;
+#[cfg(target_os = "linux")]
 mod pid_one;
 #[cfg(target_os = "linux")]
 mod probe;

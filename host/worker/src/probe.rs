@@ -13,7 +13,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ use stockade_wire::message::{ProbeMessage, StopBy, Trial, WasiSetup};
 use stockade_wire::namespaces::Namespace;
 use stockade_wire::role::{Assignment, Role, VARIABLE};
 
-use crate::config::InstanceLimits;
+use crate::config::{InstanceLimits, Scanning};
 use crate::guest::{Alone, Program, Runtime};
 use crate::reset_proof::{REFUTED, ResetProof};
-use crate::seal::{Landlock, Sealing, identity};
-use crate::{compiler, process, signals};
+use crate::seal::{Fds, Landlock, Sealing, identity};
+use crate::{compiler, page_map, process, signals};
 
 /// What its guest may use. More than the self-test allocates.
 const LIMITS: InstanceLimits = InstanceLimits {
@@ -82,17 +82,25 @@ fn run(assignment: Assignment) -> Result<(), String> {
     // They could not be opened later.
     let maps = File::open("/proc/self/maps").ok();
     let links = Links::open();
+    let fds = Fds {
+        eventfd: bell.as_raw_fd(),
+        pagemap: page_map::open(),
+    };
     let begun = Sealing::worker(
         assignment,
         LIMITS,
         StopBy::Epoch,
-        bell.as_fd(),
+        fds,
         None,
         Landlock::IfThere,
         None,
     )
     .map_err(|breach| breach.to_string())?;
-    let runtime = Runtime::new(StopBy::Epoch, LIMITS)
+    let scanning = fds.pagemap.map(|page_map| Scanning {
+        page_map,
+        has_small_tables: true,
+    });
+    let runtime = Runtime::scanning(StopBy::Epoch, LIMITS, scanning)
         .map_err(|error| format!("cannot set Wasmtime up: {error:#}"))?;
     signals::stop_with(StopBy::Epoch, runtime.engine()).map_err(|error| error.to_string())?;
     let sealing = begun.with_engine().map_err(|breach| breach.to_string())?;

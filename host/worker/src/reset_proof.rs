@@ -1,7 +1,7 @@
 //! The proof that dropping an instance really resets its memory.
 //!
 //! A reset that does not see what a guest wrote gives one caller's data to the next, in silence. Nothing comes before the
-//! first instance of a process; so it is proved by its end, before the second one runs anything.
+//! first instance of a process; so it is proved by its end, before the second one runs anything but its start function.
 
 use crate::guest::{Guest, World};
 
@@ -19,7 +19,7 @@ pub(crate) struct ResetProof {
 }
 
 impl ResetProof {
-    /// Of an instance in which nothing has run but its start function; `None` when it has no memory to be reset.
+    /// Of an instance in which nothing has run but its start function; `None` when it exports no memory.
     pub(crate) fn of<W: World>(first: &mut Guest<W>) -> Option<Self> {
         let (pristine, before) = first.memory_mut()?.split_last()?;
         Some(Self {

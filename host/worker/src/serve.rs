@@ -10,23 +10,23 @@
 )]
 
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use stockade_wire::message::{
-    Failure, FailureKind, InstanceState, Seal, WasiSetup, WorkerMessage, WorkerRefusal,
+    Failure, FailureKind, InstanceState, NOT_RESET, Seal, WasiSetup, WorkerMessage, WorkerRefusal,
     WorkerSetup, encode_failure,
 };
 use stockade_wire::role::Assignment;
 use stockade_wire::slot::{Idle, Linger, ReplyKind, Request, WorkerSlot};
 
-use crate::config::InstanceLimits;
+use crate::config::{InstanceLimits, Scanning};
 use crate::guest::{Ended, Guest, LoadError, Program, Runtime, World};
 use crate::reset_proof::{REFUTED, ResetProof};
-use crate::seal::{Begun, Landlock, Sealing, Surroundings};
+use crate::seal::{Begun, Fds, Landlock, Sealing, Surroundings};
 use crate::site::{ItemArguments, ItemReply, NO_CALL, Site, SlotArguments, SlotReply};
 use crate::wasi::Files;
-use crate::{process, seal, signals};
+use crate::{page_map, process, seal, signals};
 
 pub(crate) type Refusal = (WorkerRefusal, String);
 
@@ -69,6 +69,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     if files.is_some() {
         signals::survive_long_files().map_err(setup)?;
     }
+    let page_map = page_map(&told);
     let begun = match told.seal {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
@@ -78,20 +79,24 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
                 owner: files.owner(),
                 bytes_max: told.wasi.file_bytes_max,
             });
-            let eventfd = eventfd.as_fd();
+            let fds = Fds {
+                eventfd: eventfd.as_raw_fd(),
+                pagemap: page_map,
+            };
+            let surroundings = Some(surroundings);
             let begun = Sealing::worker(
                 assignment,
                 limits,
                 told.stop,
-                eventfd,
+                fds,
                 files,
                 landlock,
-                Some(surroundings),
+                surroundings,
             );
             Some(begun.map_err(setup)?)
         }
     };
-    let runtime = runtime(&told)?;
+    let runtime = runtime(&told, page_map)?;
     let sealing = begun.map(Begun::with_engine).transpose();
     let mut sealing = sealing.map_err(setup)?;
     // Before the artifact is looked at: whoever takes this process over by that has no say in what others enter.
@@ -133,12 +138,22 @@ pub(crate) fn limits(told: &WorkerSetup) -> InstanceLimits {
     }
 }
 
+/// The map of this process's pages, if its instances are reset by that.
+pub(crate) fn page_map(told: &WorkerSetup) -> Option<RawFd> {
+    told.exports_memory.then(page_map::open).flatten()
+}
+
 /// An engine, and what goes with it.
-pub(crate) fn runtime(told: &WorkerSetup) -> Result<Runtime, Refusal> {
+pub(crate) fn runtime(told: &WorkerSetup, page_map: Option<RawFd>) -> Result<Runtime, Refusal> {
     // A guest's sleep ends when it should. The kernel's default lets it overrun by 50 us.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     seal::reserve_stack(told.stack_bytes).map_err(setup)?;
-    let runtime = Runtime::new(told.stop, limits(told))
+    let room = rustix::param::page_size() as u64 / Scanning::ELEMENT_BYTES;
+    let scanning = page_map.map(|page_map| Scanning {
+        page_map,
+        has_small_tables: told.largest_table.is_some_and(|most| most <= room),
+    });
+    let runtime = Runtime::scanning(told.stop, limits(told), scanning)
         .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;
     signals::stop_with(told.stop, runtime.engine()).map_err(setup)?;
     Ok(runtime)
@@ -219,9 +234,9 @@ impl Worker {
         let init = |ended| (WorkerRefusal::Init, describe(ended));
         let mut guest = program.instantiate_only(site).map_err(init)?;
         let mut proof = ResetProof::of(&mut guest);
-        // Whoever waits for this worker has its call before the proof.
-        let is_awaited = site.slot.first_linger() != Linger::NONE;
-        if let Some(mut proof) = proof.take_if(|_| !is_awaited) {
+        // Whoever polls for the first reply has it before the proof.
+        let is_polled_for = site.slot.first_linger() != Linger::NONE;
+        if let Some(mut proof) = proof.take_if(|_| !is_polled_for) {
             proof.leave_mark(&mut guest);
             // There is room for one instance only.
             drop(guest);
@@ -435,13 +450,22 @@ impl Worker {
 
     /// An instance in place of the last one.
     fn new_guest(&mut self) -> Result<Guest<&'static Site>, Ended> {
-        let mut guest = self.program.instantiate_only(self.site)?;
-        if let Some(proof) = self.proof.take()
-            && proof.is_refuted_by(&mut guest)
-        {
-            // No further call may see it.
+        let made = self.program.instantiate_only(self.site);
+        let Some(proof) = self.proof.take() else {
+            let mut guest = made?;
+            guest.initialize(self.program)?;
+            return Ok(guest);
+        };
+        // What its start function says may be what an earlier call wrote, as long as nothing is proved.
+        let Ok(mut guest) = made else {
+            process::complain(
+                "a second instance cannot be made, and so it is not known whether memory is reset",
+            );
+            process::exit(1)
+        };
+        if proof.is_refuted_by(&mut guest) {
             process::complain(REFUTED);
-            process::exit(1);
+            process::exit(NOT_RESET)
         }
         guest.initialize(self.program)?;
         Ok(guest)

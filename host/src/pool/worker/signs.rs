@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use stockade_wire::message::NOT_RESET;
 use stockade_wire::slot::Disbelief;
 use stockade_wire::slot::machine::{Resolution, Step};
 
@@ -96,6 +97,17 @@ impl Worker {
                     pid,
                     syscall,
                     "a worker was killed for a forbidden system call; the number is its own word"
+                );
+            });
+        }
+        if exit == Some(Exit::Code(NOT_RESET)) {
+            let (worker, pid) = (self.id, self.pid());
+            later(0, move || {
+                tracing::error!(
+                    target: "stockade",
+                    worker,
+                    pid,
+                    "a worker has ended because an instance held what an earlier one wrote: memory is not reset on this machine"
                 );
             });
         }

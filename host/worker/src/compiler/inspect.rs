@@ -93,6 +93,7 @@ struct ModuleFacts {
     imports: Vec<String>,
     memory: Option<MemoryType>,
     tables: u32,
+    largest_table: Option<u64>,
     metadata: Metadata,
     functions: u32,
     wrapped: bool,
@@ -116,6 +117,12 @@ impl ModuleFacts {
             }
             Payload::TableSection(section) => {
                 self.tables = section.count();
+                let each = section.clone().into_iter();
+                let most = each.map(|table| table.ok().and_then(|table| table.ty.maximum));
+                // None if one of them has no limit.
+                self.largest_table = most
+                    .reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b)))
+                    .flatten();
                 at_most("tables", section.count(), TABLES_MAX)?;
             }
             Payload::MemorySection(section) => {
@@ -252,6 +259,11 @@ impl ModuleFacts {
                 (bytes(memory.initial), memory.maximum.map(bytes))
             }),
             tables: self.tables,
+            largest_table: match self.tables {
+                0 => Some(0),
+                _ => self.largest_table,
+            },
+            exports_memory: exports.has_memory,
             warnings,
             init: exports.function(abi::INIT).map(|_| InitMode::Instance {
                 why: "it has not been run yet".to_owned(),

@@ -208,6 +208,22 @@ fn a_module_is_described_with_its_tables() {
     assert_eq!(info("(module)").tables, 0);
     let tables = "(table 2 funcref)".repeat(4);
     assert_eq!(info(&format!("(module {tables})")).tables, 4);
+    let largest = |tables: &str| info(&format!("(module {tables})")).largest_table;
+    assert_eq!(largest(""), Some(0));
+    assert_eq!(
+        largest("(table 2 5 funcref) (table 1 9 funcref) (table 0 3 funcref)"),
+        Some(9)
+    );
+    // One that may grow as it likes.
+    assert_eq!(largest("(table 1 9 funcref) (table 2 funcref)"), None);
+}
+
+#[test]
+fn a_module_is_described_with_whether_its_memory_can_be_seen() {
+    let exports = |memory: &str| info(&format!("(module {memory})")).exports_memory;
+    assert!(exports(r#"(memory (export "memory") 1)"#));
+    assert!(!exports(r#"(memory (export "other") 1)"#));
+    assert!(!exports("(memory 1)") && !exports(""));
 }
 
 #[test]

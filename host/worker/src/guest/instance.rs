@@ -4,6 +4,7 @@
 //! large the instance must be dropped: nobody knows in which state its code stopped.
 
 use std::fmt;
+use std::rc::Rc;
 
 use stockade_wire::message::{Failure, FailureKind};
 use stockade_wire::module_info::Number;
@@ -14,6 +15,7 @@ use wasmtime::{
 use super::failure::{Ended, explain};
 use super::lengths::Lengths;
 use super::program::{Callable, Program};
+use super::reset::Reset;
 use super::state::State;
 use super::world::World;
 use crate::abi;
@@ -79,6 +81,17 @@ pub struct Guest<W: World> {
     lengths: Lengths,
     /// Room for a request that has not come yet, and the length that it was asked for.
     ahead: Option<(u32, u32)>,
+    reset: Option<Rc<Reset>>,
+}
+
+impl<W: World> Drop for Guest<W> {
+    fn drop(&mut self) {
+        if let Some(reset) = self.reset.take()
+            && let Some(memory) = self.memory_mut()
+        {
+            reset.put_back(memory);
+        }
+    }
 }
 
 struct Room {
@@ -107,6 +120,7 @@ impl<W: World> Guest<W> {
             lent: None,
             lengths: Lengths::default(),
             ahead: None,
+            reset: program.reset.clone(),
         };
         let memory = program.memory.and_then(|export| guest.memory(&export));
         guest.store.data_mut().memory = memory;

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use stockade_wire::message::{StopBy, WasiSetup};
@@ -21,10 +22,11 @@ use super::failure::{Ended, Halt, explain};
 use super::instance::Guest;
 use super::limiter::Limiter;
 use super::linking::Linking;
+use super::reset::Reset;
 use super::state::State;
 use super::world::World;
 use crate::compiled::Compiled;
-use crate::config::{InstanceLimits, for_compiler, for_worker};
+use crate::config::{InstanceLimits, Scanning, for_compiler, for_worker};
 use crate::stop_point::{self, StopPoint};
 use crate::wasi::Files;
 use crate::{abi, wasi};
@@ -35,6 +37,7 @@ pub struct Runtime {
     engine: Engine,
     stop: StopBy,
     limits: InstanceLimits,
+    scanning: Option<Scanning>,
 }
 
 /// Why an artifact could not be loaded.
@@ -47,16 +50,26 @@ pub enum LoadError {
 }
 
 impl Runtime {
-    /// Makes an engine. This opens `/proc/self/pagemap`, unless [`open_page_map`](crate::config::open_page_map) has, and
-    /// installs signal handlers, so it comes before the seal is finished, and never happens in a host.
+    /// Makes an engine. This installs signal handlers, so it comes before the seal is finished, and never happens in a
+    /// host.
     ///
     /// # Errors
     /// When the limits are out of range or address space cannot be reserved.
     pub fn new(stop: StopBy, limits: InstanceLimits) -> wasmtime::Result<Self> {
+        Self::scanning(stop, limits, None)
+    }
+
+    /// The same, for modules whose instances are reset so. They export their memory, if they have one.
+    pub(crate) fn scanning(
+        stop: StopBy,
+        limits: InstanceLimits,
+        scanning: Option<Scanning>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self {
-            engine: Engine::new(&for_worker(stop, limits))?,
+            engine: Engine::new(&for_worker(stop, limits, scanning))?,
             stop,
             limits,
+            scanning,
         })
     }
 
@@ -172,6 +185,7 @@ impl Runtime {
             retire: export(abi::RETIRE),
             setup: Arc::new(wasi::Setup::new(setup, files)),
             hint: Cell::new(None),
+            reset: self.scanning.map(|scanning| Rc::new(Reset::by(scanning))),
         })
     }
 }
@@ -196,6 +210,7 @@ pub struct Program<W: World> {
     setup: Arc<wasi::Setup>,
     /// The export that was called last: a new instance looks it up before its call arrives.
     pub(super) hint: Cell<Option<u32>>,
+    pub(super) reset: Option<Rc<Reset>>,
 }
 
 impl<W: World> std::fmt::Debug for Program<W> {

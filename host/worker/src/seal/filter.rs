@@ -11,15 +11,15 @@ pub(super) mod forking;
 mod program;
 
 use std::ffi::c_long;
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::path::Path;
+use std::os::fd::RawFd;
 
 use program::{Answer, program};
 use stockade_wire::message::StopBy;
 
 pub(super) use program::Program;
+
+use crate::page_map;
 
 /// One row. Several rows for one call are alternatives.
 #[derive(Debug, Clone)]
@@ -52,17 +52,15 @@ const OWN_PID: u32 = u32::MAX;
 
 /// Descriptors that a worker's rules name.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fds {
-    pub(super) eventfd: RawFd,
-    /// Absent when the kernel has no such interface, or does not let us.
-    pub(super) pagemap: Option<RawFd>,
+pub(crate) struct Fds {
+    /// Its doorbell.
+    pub(crate) eventfd: RawFd,
+    /// Absent when the kernel has no such interface, or does not let us, or nothing is reset by it.
+    pub(crate) pagemap: Option<RawFd>,
 }
 
 const SOCKET: u32 = 0;
 const DIAGNOSTICS: u32 = 2;
-
-/// `_IOWR('f', 16, struct pm_scan_arg)`.
-const PAGEMAP_SCAN: u32 = rustix::ioctl::opcode::read_write::<[u8; 96]>(b'f', 16);
 
 fn rule(call: c_long, checks: &[Check], why: &'static str) -> Rule {
     Rule {
@@ -219,7 +217,7 @@ fn serving(own_pid: u32, fds: Fds, stop: StopBy) -> Vec<Rule> {
     ));
     rules.extend(room_for_hosts());
     rules.extend(stop_again(stop));
-    rules.extend(fds.pagemap.map(reset));
+    rules.extend(fds.pagemap.into_iter().flat_map(reset));
     rules
 }
 
@@ -247,23 +245,29 @@ fn room_for_hosts() -> [Rule; 3] {
     ]
 }
 
-fn reset(pagemap: RawFd) -> Rule {
-    rule(
-        libc::SYS_ioctl,
-        &[Check::Int(0, pagemap as u32), Check::Int(1, PAGEMAP_SCAN)],
-        "the reset asks which pages an instance wrote",
-    )
+fn reset(pagemap: RawFd) -> [Rule; 2] {
+    [
+        rule(
+            libc::SYS_ioctl,
+            &[Check::Int(0, pagemap as u32), Check::Int(1, page_map::SCAN)],
+            "the reset asks which pages an instance wrote",
+        ),
+        rule(
+            libc::SYS_getrusage,
+            &[Check::Int(0, libc::RUSAGE_SELF as u32)],
+            "the reset asks whether there can be others than before",
+        ),
+    ]
 }
 
 /// What a process may do that runs a module's initialisation, from the moment its artifact is loaded.
-pub(super) fn initializer(dump: RawFd, pagemap: Option<RawFd>) -> Vec<Rule> {
+pub(super) fn initializer(dump: RawFd) -> Vec<Rule> {
     let mut rules = common(own_pid());
     rules.push(rule(
         libc::SYS_pwrite64,
         &[Check::Int(0, dump as u32)],
         "the state that the initialisation left",
     ));
-    rules.extend(pagemap.map(reset));
     rules
 }
 
@@ -276,25 +280,6 @@ pub(super) fn compiler(artifact: RawFd) -> Vec<Rule> {
         "the artifact",
     ));
     rules
-}
-
-/// Wasmtime's own descriptor of this process's page map.
-pub(crate) fn pagemap_fd() -> Option<RawFd> {
-    // In a pid namespace /proc may know this process by another number.
-    let own = Path::new("/proc").join(fs::read_link("/proc/self").ok()?);
-    let own = own.join("pagemap");
-    let directory = File::open("/proc/self/fd").ok()?;
-    let is_it = |number: &RawFd| {
-        let target = rustix::fs::readlinkat(&directory, number.to_string(), Vec::new());
-        target.is_ok_and(|target| target.as_bytes() == own.as_os_str().as_encoded_bytes())
-    };
-    // A new descriptor has the first free number: the one that was opened last is just below, as a rule.
-    let mut below = (0..directory.as_raw_fd()).rev();
-    below.find(is_it).or_else(|| {
-        let all = fs::read_dir("/proc/self/fd").ok()?.flatten();
-        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .find(is_it)
-    })
 }
 
 /// Makes the kernel's program of a table: what is not in it kills.
@@ -311,7 +296,7 @@ mod probe;
 mod tests {
     use super::*;
 
-    fn tables() -> [Vec<Rule>; 7] {
+    fn tables() -> [Vec<Rule>; 6] {
         let fds = |pagemap| Fds {
             eventfd: 7,
             pagemap,
@@ -321,8 +306,7 @@ mod tests {
             worker(fds(None), StopBy::Epoch, false),
             worker(fds(Some(9)), StopBy::Signal, true),
             forked_worker(fds(Some(9)), StopBy::Epoch),
-            initializer(7, Some(9)),
-            initializer(7, None),
+            initializer(7),
             compiler(5),
         ]
     }
@@ -403,10 +387,5 @@ mod tests {
             before.of_this_process();
             assert_eq!(format!("{before:?}"), format!("{own:?}"));
         }
-    }
-
-    #[test]
-    fn the_scan_request_is_the_kernels() {
-        assert_eq!(PAGEMAP_SCAN, 0xc060_6610);
     }
 }

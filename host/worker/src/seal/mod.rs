@@ -29,12 +29,12 @@ use stockade_wire::message::{FILES_END, StopBy};
 use stockade_wire::namespaces::Namespaces;
 use stockade_wire::role::Assignment;
 
-use crate::config::{InstanceLimits, open_page_map};
+use crate::config::InstanceLimits;
 use crate::wasi::Directory;
 use crate::{process, signals};
-use filter::{Fds, Rule};
+use filter::Rule;
 
-pub(crate) use filter::pagemap_fd;
+pub(crate) use filter::Fds;
 pub(crate) use forking::{ForkServer, ForkedFilter, seal_forked, seal_pid_one};
 pub(crate) use landlock::Landlock;
 pub(crate) use limits::{limit_files, reserve_stack};
@@ -137,16 +137,11 @@ impl Sealing {
         assignment: Assignment,
         limits: InstanceLimits,
         stop: StopBy,
-        eventfd: BorrowedFd<'_>,
+        fds: Fds,
         files: Option<Files<'_>>,
         landlock: Landlock,
         surroundings: Option<Surroundings>,
     ) -> Result<Begun, Breach> {
-        open_page_map();
-        let fds = Fds {
-            eventfd: eventfd.as_raw_fd(),
-            pagemap: filter::pagemap_fd(),
-        };
         let needs = Needs {
             rules: &filter::worker(fds, stop, files.is_some()),
             ceilings: &limits::worker(),
@@ -188,7 +183,7 @@ impl Sealing {
         landlock: Landlock,
     ) -> Result<Begun, Breach> {
         let needs = Needs {
-            rules: &filter::initializer(dump.as_raw_fd(), filter::pagemap_fd()),
+            rules: &filter::initializer(dump.as_raw_fd()),
             ceilings: &limits::worker(),
             memory_bytes: limits::worker_bytes(limits.memory_bytes),
             file_bytes_max: dump_bytes_max,

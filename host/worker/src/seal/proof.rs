@@ -15,10 +15,10 @@ use stockade_wire::message::StopBy;
 use stockade_wire::namespaces::{Namespace, Outcome};
 use stockade_wire::role::{Assignment, Role};
 
-use super::{Begun, Landlock, Sealing, filter, identity, landlock, limits, namespaces};
+use super::{Begun, Fds, Landlock, Sealing, filter, identity, landlock, limits, namespaces};
 use crate::config::InstanceLimits;
 use crate::guest::Runtime;
-use crate::{process, signals};
+use crate::{page_map, process, signals};
 
 /// What the worker of a proof may use.
 const LIMITS: InstanceLimits = InstanceLimits {
@@ -95,7 +95,7 @@ impl Wall {
                 false => Err(text(&"this kernel has none")),
             },
             Self::SystemCallFilter => {
-                let fds = filter::Fds {
+                let fds = Fds {
                     eventfd: eventfd.as_raw_fd(),
                     pagemap: None,
                 };
@@ -120,6 +120,14 @@ fn worker_of(host: u32) -> Assignment {
     Assignment {
         role: Role::Worker,
         host,
+    }
+}
+
+/// What a worker's list of system calls names.
+fn fds(eventfd: BorrowedFd<'_>) -> Fds {
+    Fds {
+        eventfd: eventfd.as_raw_fd(),
+        pagemap: page_map::open(),
     }
 }
 
@@ -148,7 +156,7 @@ pub fn seal_worker(host: u32, eventfd: BorrowedFd<'_>) -> Result<(), String> {
         worker_of(host),
         LIMITS,
         StopBy::Epoch,
-        eventfd,
+        fds(eventfd),
         None,
         landlock,
         None,

@@ -64,24 +64,37 @@ fn a_request_of_any_length_is_echoed() {
 
 #[test]
 fn a_fresh_instance_knows_nothing_of_the_last_call() {
-    let mut worker = Worker::of(WORK, &Options::default());
-    for _ in 0..3 {
-        assert_eq!(worker.call("count", &[0]), value([0; 5]));
-        assert_eq!(worker.call("leave", &[0]), value([0, 0]));
+    for polled_for in [false, true] {
+        let options = Options {
+            polled_for,
+            ..Options::default()
+        };
+        let mut worker = Worker::of(WORK, &options);
+        for _ in 0..3 {
+            assert_eq!(worker.call("count", &[0]), value([0; 5]));
+            assert_eq!(worker.call("leave", &[0]), value([0, 0]));
+            assert!(matches!(worker.call("trap", &[0]), Answer::Failure(_)));
+        }
     }
 }
 
 #[test]
 fn a_kept_instance_goes_on_until_it_fails() {
-    let mut worker = Worker::of(WORK, &keep());
-    for count in 0..3 {
-        assert_eq!(worker.call("count", &[0]), value([0, count, 0, 0, 0]));
+    for polled_for in [false, true] {
+        let options = Options {
+            polled_for,
+            ..keep()
+        };
+        let mut worker = Worker::of(WORK, &options);
+        for count in 0..3 {
+            assert_eq!(worker.call("count", &[0]), value([0, count, 0, 0, 0]));
+        }
+        assert!(matches!(worker.call("trap", &[0]), Answer::Failure(_)));
+        assert_eq!(worker.call("count", &[0]), value([0; 5]));
+        // A result that is too large leaves the instance as it is.
+        assert!(matches!(worker.call("huge", &[0]), Answer::Failure(_)));
+        assert_eq!(worker.call("count", &[0]), value([0, 1, 0, 0, 0]));
     }
-    assert!(matches!(worker.call("trap", &[0]), Answer::Failure(_)));
-    assert_eq!(worker.call("count", &[0]), value([0; 5]));
-    // A result that is too large leaves the instance as it is.
-    assert!(matches!(worker.call("huge", &[0]), Answer::Failure(_)));
-    assert_eq!(worker.call("count", &[0]), value([0, 1, 0, 0, 0]));
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) uid: Option<u32>,
     /// Whether this test program serves as its own worker.
     pub(crate) embedded: bool,
+    /// Whether somebody polls for the first reply: then the worker proves its reset after that.
+    pub(crate) polled_for: bool,
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             },
             uid: None,
             embedded: false,
+            polled_for: false,
         }
     }
 }
@@ -196,6 +199,9 @@ impl Worker {
         let mut process = Process::start(Role::Worker, options);
         let geometry = Geometry::new(options.payload_bytes, 4096).unwrap();
         let (slot, [request, reply]) = HostSlot::new(geometry).unwrap();
+        if options.polled_for {
+            slot.linger_first(Linger::beside(Duration::from_micros(200), None));
+        }
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         let setup = WorkerSetup {
             worker: 7,
@@ -204,6 +210,8 @@ impl Worker {
             state: options.state,
             memory_bytes: options.memory_bytes,
             tables: InstanceLimits::TABLES_MAX,
+            largest_table: None,
+            exports_memory: true,
             table_elements: options.table_elements,
             stack_bytes: 512 << 10,
             idle_timeout: options.idle_timeout,

@@ -7,8 +7,10 @@
 use stockade_wire::message::StopBy;
 use stockade_wire::sys::death_string::SET_SIGNAL;
 
+use crate::page_map;
+
 use super::Check::{Bits, Int, Without};
-use super::{PAGEMAP_SCAN, Rule, SOCKET, common, own_pid, room_for_hosts, rule, stop_again};
+use super::{Rule, SOCKET, common, own_pid, room_for_hosts, rule, stop_again};
 
 /// What the C library's `fork` passes: the first is glibc's, which also keeps the child's id; the second musl's.
 pub(super) const FORKS: [u32; 2] = [
@@ -111,8 +113,13 @@ pub(in crate::seal) fn serving(stop: StopBy) -> Vec<Rule> {
         ),
         rule(
             libc::SYS_ioctl,
-            &[Int(1, PAGEMAP_SCAN)],
+            &[Int(1, page_map::SCAN)],
             "a worker's reset asks which pages an instance wrote",
+        ),
+        rule(
+            libc::SYS_getrusage,
+            &[],
+            "a worker's reset asks whether there can be others than before",
         ),
         rule(libc::SYS_recvmsg, &[Int(0, SOCKET)], "orders"),
         rule(

@@ -89,7 +89,7 @@ pub(super) fn program(rules: &[Rule], otherwise: Answer, matched: Answer) -> io:
 }
 
 impl Program {
-    /// Of a table of a process that was to be, makes this process's.
+    /// Puts this process's id in where [`OWN_PID`] stands for it.
     pub(in crate::seal) fn of_this_process(&mut self) {
         let own = own_pid();
         for instruction in &mut self.0 {

@@ -111,7 +111,7 @@ fn tables() -> Vec<(Vec<Rule>, Answer, Answer)> {
         worker(fds(Some(9)), StopBy::Signal, false),
         worker(fds(None), StopBy::Epoch, false),
         worker(fds(Some(9)), StopBy::Signal, true),
-        initializer(7, Some(9)),
+        initializer(7),
         compiler(5),
         forking::loading(StopBy::Signal),
         forking::serving(StopBy::Signal),

@@ -6,9 +6,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use stockade_wire::message::StopBy;
 use stockade_wire::role::{Assignment, Role};
 
-use super::super::{ForkServer, ForkedFilter, Landlock, pagemap_fd, seal_forked};
+use super::super::{ForkServer, ForkedFilter, Landlock, seal_forked};
 use super::{LIMITS, ready_to_run};
-use crate::signals;
+use crate::{page_map, signals};
 
 /// How large their slots are, and how many workers the host of the proof may have.
 const SLOT_BYTES: u64 = 128 << 20;
@@ -26,7 +26,7 @@ pub struct Server {
 /// When a wall cannot be built.
 pub fn seal_server(host: u32) -> Result<Server, String> {
     ready_to_run()?;
-    let pagemap = pagemap_fd();
+    let pagemap = page_map::open();
     let deaths = signals::deaths_of_children().map_err(|error| error.to_string())?;
     // A server keeps it.
     std::mem::forget(deaths);

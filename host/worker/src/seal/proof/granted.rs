@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use stockade_wire::message::{Grant, StopBy};
 
-use super::super::{Files as Kept, Landlock, Sealing, filter, landlock};
-use super::{LIMITS, finish_worker, worker_of};
+use super::super::{Fds, Files as Kept, Landlock, Sealing, filter, landlock};
+use super::{LIMITS, fds, finish_worker, worker_of};
 use crate::signals;
 use crate::wasi::Files;
 
@@ -51,7 +51,7 @@ impl Granted {
     /// # Errors
     /// When they cannot be built here.
     pub fn build_filter(&self, eventfd: BorrowedFd<'_>) -> Result<(), String> {
-        let fds = filter::Fds {
+        let fds = Fds {
             eventfd: eventfd.as_raw_fd(),
             pagemap: None,
         };
@@ -85,7 +85,7 @@ impl Granted {
             worker_of(host),
             LIMITS,
             StopBy::Epoch,
-            eventfd,
+            fds(eventfd),
             Some(kept),
             landlock,
             None,

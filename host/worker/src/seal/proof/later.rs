@@ -6,7 +6,7 @@ use stockade_wire::message::StopBy;
 use stockade_wire::namespaces::{Handed, Namespace, Namespaces, Outcome};
 
 use super::super::{Landlock, Sealing, Surroundings, namespaces};
-use super::{LIMITS, finish_worker, worker_of};
+use super::{LIMITS, fds, finish_worker, worker_of};
 
 /// What the calling process has of its host's namespaces.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Kept {
             assignment,
             LIMITS,
             StopBy::Epoch,
-            eventfd,
+            fds(eventfd),
             None,
             landlock,
             Some(kept),

@@ -6,7 +6,8 @@ use std::os::fd::RawFd;
 
 use stockade_wire::message::FILES_FROM;
 
-use super::super::{PAGEMAP_SCAN, files, forking};
+use super::super::{files, forking};
+use crate::page_map;
 
 /// A call and its arguments.
 pub(super) type Call = (c_long, [c_long; 6]);
@@ -105,10 +106,13 @@ pub(super) const RING: &[Call] = &[
 pub(super) const ALARM: &[Call] = &[with(libc::SYS_setitimer, [libc::ITIMER_REAL as c_int])];
 
 /// What the reset of an instance needs.
-pub(super) const RESET: &[Call] = &[call(
-    libc::SYS_ioctl,
-    [PAGEMAP as c_long, PAGEMAP_SCAN as c_long],
-)];
+pub(super) const RESET: &[Call] = &[
+    call(
+        libc::SYS_ioctl,
+        [PAGEMAP as c_long, page_map::SCAN as c_long],
+    ),
+    with(libc::SYS_getrusage, [libc::RUSAGE_SELF]),
+];
 
 /// What leaves something behind for the host.
 pub(super) const OUTPUTS: &[Call] = &[with(libc::SYS_pwrite64, [OUTPUT])];
@@ -124,6 +128,7 @@ pub(super) const BY_ESCAPED: &[Call] = &[
     with(libc::SYS_clone, [libc::SIGCHLD]),
     call(libc::SYS_execve, []),
     call(libc::SYS_ptrace, [libc::PTRACE_TRACEME as c_long]),
+    with(libc::SYS_getrusage, [libc::RUSAGE_CHILDREN]),
     call(libc::SYS_process_vm_readv, [OWN]),
     call(libc::SYS_kill, [OWN]),
     with(libc::SYS_setitimer, [libc::ITIMER_PROF as c_int]),
@@ -151,7 +156,7 @@ pub(super) const BY_ESCAPED: &[Call] = &[
     call(libc::SYS_write, [3]),
     call(libc::SYS_pwrite64, [3]),
     call(libc::SYS_sendmsg, [3]),
-    call(libc::SYS_ioctl, [0, PAGEMAP_SCAN as c_long]),
+    call(libc::SYS_ioctl, [0, page_map::SCAN as c_long]),
     call(
         libc::SYS_ioctl,
         [PAGEMAP as c_long, libc::TIOCSTI as c_long],

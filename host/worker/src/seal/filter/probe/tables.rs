@@ -26,7 +26,7 @@ pub(super) fn of_worker_with_files() -> Vec<Rule> {
     worker(fds(true), StopBy::Signal, true)
 }
 
-pub(super) fn all() -> [Table; 9] {
+pub(super) fn all() -> [Table; 8] {
     use calls::{
         ALARM, BY_ESCAPED, COMMON, FILES_NEEDED, NOT_ON_FILES, OF_FORK_SERVER, OF_LOADING,
         OF_PID_ONE, OUTPUTS, RESET, RING, TO_FORK_SERVER,
@@ -52,15 +52,9 @@ pub(super) fn all() -> [Table; 9] {
         },
         Table {
             role: "initialiser",
-            rules: || initializer(OUTPUT, Some(PAGEMAP)),
-            needed: [COMMON, RESET, OUTPUTS].concat(),
-            forbidden: [BY_ESCAPED, RING, ALARM, FILES_NEEDED].concat(),
-        },
-        Table {
-            role: "initialiser of a kernel that scans no page map",
-            rules: || initializer(OUTPUT, None),
+            rules: || initializer(OUTPUT),
             needed: [COMMON, OUTPUTS].concat(),
-            forbidden: [BY_ESCAPED, RESET].concat(),
+            forbidden: [BY_ESCAPED, RING, ALARM, RESET, FILES_NEEDED].concat(),
         },
         Table {
             role: "compiler",

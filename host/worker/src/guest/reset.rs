@@ -1,0 +1,321 @@
+//! Puts the memory of an instance back to what it was before the instance was made.
+//!
+//! Wasmtime does so, too, with the same map of pages: but a page that the kernel has moved to swap, or is moving elsewhere
+//! just then, is none of those that it asks for, and the next instance finds there what the last one wrote
+//! (<https://github.com/bytecodealliance/wasmtime/pull/14357>). So it is done here first, for every page wherever it is, and
+//! what Wasmtime misses is in order already.
+#![expect(unsafe_code, reason = "pages are given back to the kernel")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::os::fd::RawFd;
+
+use crate::config::{KEEP_RESIDENT_BYTES, Scanning};
+use crate::page_map::{self, Region};
+
+/// In memory up to this size no look at the map is taken while nothing can have changed there. The kernel does not put its
+/// pages together to huge ones then, which would make some this process's own without a fault; more memory is the better
+/// for that.
+const WITHOUT_A_LOOK_MAX: usize = 4 << 20;
+
+/// How to reset the memory of the instances of one program: one after the other, in the same place.
+#[derive(Debug)]
+pub(super) struct Reset {
+    page_map: RawFd,
+    page_bytes: usize,
+    known: RefCell<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What pages hold that have been written to, by where they begin, before they are: the first of them. Others are
+    /// given back to the kernel, which makes them anew.
+    pristine: BTreeMap<usize, Box<[u8]>>,
+    /// Those of them that are this process's own since the last look at the map: all that are.
+    own: Vec<usize>,
+    /// How many faults there had been by then, if none of its pages becomes this process's own without one.
+    faults: Option<u64>,
+    /// How much of the memory was looked at: there is more when an instance has grown.
+    looked_at: usize,
+    /// How much of it has no huge pages.
+    without_huge: usize,
+}
+
+impl Reset {
+    pub(super) fn by(scanning: Scanning) -> Self {
+        Self {
+            page_map: scanning.page_map,
+            page_bytes: rustix::param::page_size(),
+            known: RefCell::default(),
+        }
+    }
+
+    /// Puts all of it back. It is a private mapping, and whole pages.
+    pub(super) fn put_back(&self, memory: &mut [u8]) {
+        let known = &mut *self.known.borrow_mut();
+        // Without a fault no page has become this process's own, and there is nothing in the map that is not known.
+        if memory.len() <= known.looked_at
+            && known
+                .faults
+                .is_some_and(|before| before == page_map::faults())
+        {
+            for page in &known.own {
+                // An earlier instance may have grown further.
+                if let Some(bytes) = memory.get_mut(*page..page + self.page_bytes) {
+                    bytes.copy_from_slice(&known.pristine[page]);
+                }
+            }
+            return;
+        }
+        known.own.clear();
+        known.looked_at = memory.len();
+        if (known.without_huge + 1..=WITHOUT_A_LOOK_MAX).contains(&memory.len())
+            && refuse_huge(memory)
+        {
+            known.without_huge = memory.len();
+        }
+        let base = memory.as_ptr().addr();
+        let (mut at, end) = (base, base + memory.len());
+        let mut regions = [Region::default(); 32];
+        while at < end {
+            match page_map::scan(self.page_map, at..end, &mut regions) {
+                Ok((found, walked)) if walked > at => {
+                    for written in &regions[..found] {
+                        let Range { start, end } = written.addresses();
+                        self.put_back_pages(known, memory, start - base..end - base);
+                    }
+                    at = walked;
+                }
+                // It may have been written to anywhere.
+                _ => {
+                    give_back(&mut memory[at - base..]);
+                    break;
+                }
+            }
+        }
+        known.faults = (memory.len() <= known.without_huge).then(page_map::faults);
+    }
+
+    fn put_back_pages(&self, known: &mut Known, memory: &mut [u8], written: Range<usize>) {
+        let mut unknown = written.start..written.start;
+        for page in written.clone().step_by(self.page_bytes) {
+            let next = page + self.page_bytes;
+            match known.pristine.get(&page) {
+                Some(pristine) => {
+                    memory[page..next].copy_from_slice(pristine);
+                    known.own.push(page);
+                    self.learn(&mut known.pristine, memory, unknown);
+                    unknown = next..next;
+                }
+                None => unknown.end = next,
+            }
+        }
+        self.learn(&mut known.pristine, memory, unknown);
+    }
+
+    /// Puts these pages back, whose contents nobody has kept.
+    fn learn(
+        &self,
+        pristine: &mut BTreeMap<usize, Box<[u8]>>,
+        memory: &mut [u8],
+        pages: Range<usize>,
+    ) {
+        give_back(&mut memory[pages.clone()]);
+        let kept_max = KEEP_RESIDENT_BYTES / self.page_bytes;
+        for page in pages.step_by(self.page_bytes) {
+            if pristine.len() >= kept_max {
+                return;
+            }
+            let content = &memory[page..page + self.page_bytes];
+            pristine.insert(page, content.into());
+        }
+    }
+}
+
+/// Whether the kernel makes no huge pages of these from now on.
+fn refuse_huge(memory: &mut [u8]) -> bool {
+    let advice = rustix::mm::Advice::LinuxNoHugepage;
+    // SAFETY: it does not change what the bytes are.
+    unsafe { rustix::mm::madvise(memory.as_mut_ptr().cast(), memory.len(), advice) }.is_ok()
+}
+
+/// Lets go of pages of a private mapping: they hold then what its file does, or zeros.
+fn give_back(pages: &mut [u8]) {
+    if pages.is_empty() {
+        return;
+    }
+    let advice = rustix::mm::Advice::LinuxDontNeed;
+    // SAFETY: nobody else has these bytes, and any bytes are valid ones.
+    let given = unsafe { rustix::mm::madvise(pages.as_mut_ptr().cast(), pages.len(), advice) };
+    if given.is_err() {
+        // No kernel refuses this of a mapping that is not locked. Nothing may run in what cannot be reset.
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    use stockade_wire::message::{StopBy, WasiSetup};
+
+    use super::*;
+    use crate::config::InstanceLimits;
+    use crate::guest::{Alone, Guest, Program, Runtime};
+
+    const LIMITS: InstanceLimits = InstanceLimits {
+        memory_bytes: 64 << 20,
+        tables: 0,
+        table_elements: 0,
+        stack_bytes: 512 << 10,
+    };
+
+    /// Some 800 pages, of which one at each end is the module's own.
+    const GUEST: &str = r#"(module (memory (export "memory") 50)
+        (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+        (data (i32.const 0) "first") (data (i32.const 3276790) "last"))"#;
+
+    /// Which of its exports that is.
+    const GROW: u32 = 1;
+
+    fn program() -> Option<Program<Alone>> {
+        // Kernels before 6.7 have none, and then nothing here runs.
+        let page_map = page_map::open()?;
+        let scanning = Scanning {
+            page_map,
+            has_small_tables: true,
+        };
+        let compiled = crate::compiler::compile(GUEST.as_bytes(), StopBy::Epoch).unwrap();
+        let runtime = Runtime::scanning(StopBy::Epoch, LIMITS, Some(scanning)).unwrap();
+        let program = runtime.load_compiled(&compiled, &WasiSetup::default());
+        Some(program.unwrap())
+    }
+
+    /// Which pages a guest writes to: some, more than stay in memory, and more pieces than one look at the map shows.
+    fn patterns(pages: usize) -> Vec<Vec<usize>> {
+        vec![
+            vec![0],
+            vec![0, 3, 4, pages - 1],
+            (0..pages).collect(),
+            (0..pages).step_by(2).collect(),
+            vec![1, pages - 2],
+        ]
+    }
+
+    /// Has the kernel move all that it can to swap. Returns how many pages are there.
+    fn swap_out(memory: &mut [u8]) -> usize {
+        let page_bytes = rustix::param::page_size();
+        let advice = rustix::mm::Advice::LinuxPageOut;
+        // SAFETY: it does not change what the bytes are.
+        let done = unsafe { rustix::mm::madvise(memory.as_mut_ptr().cast(), memory.len(), advice) };
+        done.unwrap();
+        let map = File::open("/proc/self/pagemap").unwrap();
+        let first = memory.as_ptr().addr() / page_bytes;
+        let is_swapped = |page: &usize| {
+            let mut entry = [0; 8];
+            map.read_exact_at(&mut entry, (first + page) as u64 * 8)
+                .unwrap();
+            u64::from_ne_bytes(entry) >> 62 & 1 == 1
+        };
+        (0..memory.len() / page_bytes).filter(is_swapped).count()
+    }
+
+    /// Whether there is swap, which there must be where `STOCKADE_TOOLCHAINS` names it.
+    fn has_swap() -> bool {
+        let wanted = std::env::var("STOCKADE_TOOLCHAINS").unwrap_or_default();
+        let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let has_some = swaps.lines().count() > 1;
+        assert!(has_some || !wanted.split(' ').any(|name| name == "swap"));
+        has_some
+    }
+
+    #[test]
+    fn what_a_guest_wrote_is_gone_wherever_the_kernel_has_put_it() {
+        let Some(program) = program() else { return };
+        let pages = 50 * 65536 / rustix::param::page_size();
+        let pristine = program
+            .instantiate(Alone)
+            .unwrap()
+            .memory_mut()
+            .unwrap()
+            .to_vec();
+        assert!(pristine.starts_with(b"first\0") && pristine.ends_with(b"last\0\0\0\0\0\0"));
+        let (has_swap, mut swapped) = (has_swap(), 0);
+        // By itself, and by what else happens at an instance's end; what is known of its pages grows from round to round.
+        for (round, by_itself) in [(0, true), (1, true), (2, false), (3, false)] {
+            for pattern in patterns(pages) {
+                let mut guest = program.instantiate(Alone).unwrap();
+                let reset = program.reset.as_ref().unwrap();
+                let memory = guest.memory_mut().unwrap();
+                assert!(memory == pristine, "round {round}");
+                for page in &pattern {
+                    let at = page * rustix::param::page_size();
+                    memory[at..at + 100].fill(7);
+                }
+                if has_swap && round % 2 == 1 {
+                    swapped += swap_out(memory);
+                }
+                if by_itself {
+                    reset.put_back(memory);
+                    assert!(memory == pristine, "round {round}, {} pages", pattern.len());
+                }
+            }
+        }
+        assert!(
+            !has_swap || swapped > 0,
+            "the kernel has left all in memory"
+        );
+    }
+
+    #[test]
+    fn what_is_grown_is_zero_whoever_grew_before() {
+        let Some(program) = program() else { return };
+        let grow = |guest: &mut Guest<Alone>| {
+            let (pages, mut reply) = (2u64.to_le_bytes(), Vec::new());
+            guest.call(&program, GROW, &pages[..], &mut reply).unwrap();
+            guest.memory_mut().unwrap().len()
+        };
+        let base = program
+            .instantiate(Alone)
+            .unwrap()
+            .memory_mut()
+            .unwrap()
+            .len();
+        // Who grows and who does not, in every order of four, with and without a fault of one that does not.
+        for (order, touches) in (0..16u32).flat_map(|order| [(order, false), (order, true)]) {
+            for at in 0..4 {
+                let mut guest = program.instantiate(Alone).unwrap();
+                if order >> at & 1 == 1 {
+                    let len = grow(&mut guest);
+                    assert_eq!(len, base + 2 * 65536);
+                    let grown = &mut guest.memory_mut().unwrap()[base..];
+                    assert!(grown.iter().all(|byte| *byte == 0), "{order:b} {at}");
+                    grown.fill(7);
+                } else if touches {
+                    let memory = guest.memory_mut().unwrap();
+                    memory[65536 * (1 + order as usize) + 4096 * at] = 7;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_is_meant_to_stay() {
+        let Some(program) = program() else { return };
+        for _ in 0..3 {
+            let mut guest = program.instantiate(Alone).unwrap();
+            guest.memory_mut().unwrap().fill(7);
+        }
+        let kept = program
+            .reset
+            .as_ref()
+            .unwrap()
+            .known
+            .borrow()
+            .pristine
+            .len();
+        assert_eq!(kept, KEEP_RESIDENT_BYTES / rustix::param::page_size());
+    }
+}
