@@ -70,6 +70,19 @@ impl<T, L> Queue<T, L> {
         Err(value)
     }
 
+    /// The label of the first that waits.
+    pub(crate) fn front(&mut self) -> Option<&L> {
+        if self.waiting == 0 {
+            return None;
+        }
+        while let Some((place, _)) = self.places.front()
+            && !matches!(*place.stage(), Stage::Waiting(_))
+        {
+            self.places.pop_front();
+        }
+        self.places.front().map(|(_, label)| label)
+    }
+
     /// Gives a value to the first that waits, if `choose` has one for its label and its waker.
     pub(crate) fn give_if(
         &mut self,

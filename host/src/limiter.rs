@@ -10,7 +10,8 @@ use crate::wake::wake_all;
 
 /// A number of permits, one for each call that runs.
 ///
-/// Fair: permits go to calls in the order in which they asked. Clones share their permits, and so do all
+/// Fair: permits go to calls in the order in which they asked. Only where many calls of about a microsecond and less wait,
+/// others may go past them, to permits that are free: those wait for one of their kind to take them along. Clones share their permits, and so do all
 /// hosts that are given the same limiter; [`Limiter::global`] is the default of every host.
 #[derive(Debug, Clone)]
 pub struct Limiter(Arc<Shared>);
@@ -19,7 +20,8 @@ pub struct Limiter(Arc<Shared>);
 struct Shared {
     /// Permits that nobody has; negative for a while after the total was lowered.
     free: AtomicIsize,
-    /// Whether anybody waits. A permit that comes back while this is unset goes to `free` and no further.
+    /// Whether anybody waits, or is to wait though a permit is free. A permit that comes back while this is unset goes to
+    /// `free` and no further.
     ///
     /// Set before `free` is looked at, and read after `free` was raised, all in one total order: so either
     /// the one who comes to wait finds the permit, or the one who gives it back finds who waits.
@@ -33,10 +35,36 @@ struct Waiters {
     /// Calls that have run already and had lent their permit: they go before all others.
     first: Line,
     queue: Line,
+    /// Calls that take no longer than what their callers do besides. While one of them runs, its caller and its worker
+    /// have a CPU each; so no more of them run at once than have that, each with as many as it can take along.
+    short: Line,
+    /// How many permits those of that line have.
+    short_running: usize,
+    /// How many have come to wait.
+    came: u64,
 }
 
-/// Calls that wait, and those of them that may be taken along.
-type Line = Queue<Given, Option<Arc<Rider>>>;
+type Line = Queue<Given, Waiter>;
+
+/// A call that waits.
+#[derive(Debug)]
+struct Waiter {
+    /// How many had come before.
+    came: u64,
+    /// If it may be taken along.
+    rider: Option<Arc<Rider>>,
+}
+
+/// Where a call waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    First,
+    Queue,
+    Short,
+}
+
+/// How many short calls may run at once.
+static SHORT_MAX: LazyLock<usize> = LazyLock::new(|| (num_cpus::get() / 2).max(1));
 
 /// What a place in line was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +85,29 @@ pub(crate) enum Pass {
 
 impl Waiters {
     fn waiting(&self) -> usize {
-        self.first.waiting() + self.queue.waiting()
+        self.first.waiting() + self.queue.waiting() + self.short.waiting()
     }
 
-    fn line(&mut self, first: bool) -> &mut Line {
-        if first {
-            &mut self.first
-        } else {
-            &mut self.queue
+    fn line(&mut self, which: Which) -> &mut Line {
+        match which {
+            Which::First => &mut self.first,
+            Which::Queue => &mut self.queue,
+            Which::Short => &mut self.short,
+        }
+    }
+
+    /// Who is to have the next permit: where they wait.
+    fn next(&mut self) -> Option<Which> {
+        if self.first.waiting() > 0 {
+            return Some(Which::First);
+        }
+        let may_run = self.short_running < *SHORT_MAX;
+        let short = self.short.front().filter(|_| may_run);
+        match (self.queue.front(), short) {
+            (None, None) => None,
+            (Some(queue), Some(short)) if queue.came < short.came => Some(Which::Queue),
+            (_, Some(_)) => Some(Which::Short),
+            (Some(_), None) => Some(Which::Queue),
         }
     }
 }
@@ -88,6 +131,9 @@ impl Limiter {
                 total,
                 first: Queue::new(),
                 queue: Queue::new(),
+                short: Queue::new(),
+                short_running: 0,
+                came: 0,
             }),
         }))
     }
@@ -150,14 +196,27 @@ impl Limiter {
         rider: impl FnOnce() -> Option<Arc<Rider>>,
     ) -> Result<Permit, WaitPermit> {
         if !self.0.contended.load(Ordering::SeqCst) && self.0.take_free() {
-            return Ok(Permit(Arc::clone(&self.0)));
+            return Ok(Permit {
+                shared: Arc::clone(&self.0),
+                is_short: false,
+            });
         }
         let rider = rider();
+        let which = match (first, &rider) {
+            (true, _) => Which::First,
+            (false, Some(rider)) if rider.is_short => Which::Short,
+            (false, _) => Which::Queue,
+        };
         let mut waiters = self.0.lock();
+        waiters.came += 1;
+        let waiter = Waiter {
+            came: waiters.came,
+            rider: rider.clone(),
+        };
         let place = WaitPermit {
             shared: Arc::clone(&self.0),
-            ticket: Some(waiters.line(first).join(rider.clone())),
-            first,
+            ticket: Some(waiters.line(which).join(waiter)),
+            which,
             rider,
             is_only: waiters.waiting() == 1,
         };
@@ -185,11 +244,17 @@ impl Limiter {
             return along;
         }
         let mut waiters = self.0.lock();
-        let share = waiters.queue.waiting().div_ceil(waiters.total.max(1));
+        let (which, among) = match leader.is_short {
+            true => (Which::Short, *SHORT_MAX),
+            false => (Which::Queue, waiters.total.max(1)),
+        };
+        let line = waiters.line(which);
+        let share = line.waiting().div_ceil(among);
         let mut bytes = leader.bytes();
         while along.len() < most.min(share) {
-            let called = waiters.queue.give_if(|rider, waker| {
-                let rider = rider.as_ref().filter(|rider| rider.route == leader.route)?;
+            let called = line.give_if(|waiter, waker| {
+                let rider = waiter.rider.as_ref();
+                let rider = rider.filter(|rider| rider.route == leader.route)?;
                 bytes += rider.bytes();
                 (bytes <= bytes_max).then(|| {
                     rider.call(waker.take());
@@ -232,14 +297,18 @@ impl Shared {
     /// The same, and returns whom to wake when the lock is released.
     fn give_free(&self, waiters: &mut Waiters) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while waiters.waiting() > 0 && self.take_free() {
-            let given = waiters.first.give(Given::Permit);
-            match given.or_else(|permit| waiters.queue.give(permit)) {
-                Ok(waker) => wakers.extend(waker),
+        while let Some(which) = waiters.next()
+            && self.take_free()
+        {
+            match waiters.line(which).give(Given::Permit) {
+                Ok(waker) => {
+                    wakers.extend(waker);
+                    waiters.short_running += usize::from(which == Which::Short);
+                }
                 Err(_) => _ = self.free.fetch_add(1, Ordering::SeqCst),
             }
         }
-        if waiters.waiting() == 0 {
+        if waiters.waiting() == 0 && waiters.short_running == 0 {
             self.contended.store(false, Ordering::SeqCst);
         }
         wakers
@@ -251,15 +320,29 @@ impl Shared {
             self.serve(self.lock());
         }
     }
+
+    fn give_back_short(&self) {
+        let mut waiters = self.lock();
+        waiters.short_running -= 1;
+        self.free.fetch_add(1, Ordering::SeqCst);
+        self.serve(waiters);
+    }
 }
 
 /// The right to run one call; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Shared>);
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    /// Whether it counts among those of short calls.
+    is_short: bool,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.give_back();
+        match self.is_short {
+            true => self.shared.give_back_short(),
+            false => self.shared.give_back(),
+        }
     }
 }
 
@@ -268,7 +351,7 @@ impl Drop for Permit {
 pub(crate) struct WaitPermit {
     shared: Arc<Shared>,
     ticket: Option<Ticket<Given>>,
-    first: bool,
+    which: Which,
     rider: Option<Arc<Rider>>,
     /// Whether nobody else waited when it was taken.
     is_only: bool,
@@ -310,7 +393,13 @@ impl WaitPermit {
         let rider = self.rider.take();
         match (given, rider) {
             (Given::Ride, Some(rider)) => Pass::Ride(Ride::new(rider)),
-            (_, rider) => Pass::Permit(Permit(Arc::clone(&self.shared)), rider),
+            (_, rider) => {
+                let permit = Permit {
+                    shared: Arc::clone(&self.shared),
+                    is_short: self.which == Which::Short,
+                };
+                Pass::Permit(permit, rider)
+            }
         }
     }
 }
@@ -321,7 +410,7 @@ impl Drop for WaitPermit {
             return;
         };
         let mut waiters = self.shared.lock();
-        let left = waiters.line(self.first).leave(&ticket);
+        let left = waiters.line(self.which).leave(&ticket);
         // Unsets the mark when this was the last one.
         self.shared.serve(waiters);
         // A permit goes on to the next, and a call that was taken along is left.
@@ -332,6 +421,8 @@ impl Drop for WaitPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Codec;
+    use crate::rider::Route;
 
     fn poll(wait: &mut WaitPermit) -> Poll<Permit> {
         wait.poll_permit(&mut Context::from_waker(Waker::noop()))
@@ -431,5 +522,94 @@ mod tests {
         let end = (limiter.borrowed(), limiter.available(), limiter.waiting());
         assert_eq!(end, (0, 2, 0));
         assert!(!limiter.0.contended.load(Ordering::SeqCst));
+    }
+
+    fn short(function: usize) -> Option<Arc<Rider>> {
+        let route = Route {
+            pool: 0,
+            function,
+            codec: Codec::default(),
+            timeout: None,
+        };
+        Some(Rider::new(route, true, vec![0; 8]))
+    }
+
+    #[test]
+    fn of_short_calls_no_more_run_than_have_two_cpus_each_and_others_go_past_them() {
+        let total = *SHORT_MAX + 2;
+        let limiter = Limiter::new(total);
+        let held: Vec<_> = (0..total)
+            .map(|_| limiter.acquire(|| None).unwrap())
+            .collect();
+        let mut short: Vec<_> = (0..*SHORT_MAX + 3)
+            .map(|_| limiter.acquire(|| short(0)).unwrap_err())
+            .collect();
+        drop(held);
+        let mut running: Vec<_> = short.drain(..*SHORT_MAX).collect();
+        let mut running: Vec<_> = running
+            .iter_mut()
+            .map(|wait| match poll(wait) {
+                Poll::Ready(permit) => permit,
+                Poll::Pending => panic!("the first in line were passed over"),
+            })
+            .collect();
+        assert!(short.iter_mut().all(|wait| poll(wait).is_pending()));
+        assert_eq!(limiter.available(), 2);
+        // A permit is free, and nobody else wants it.
+        assert!(limiter.acquire(|| None).is_ok());
+        // Whoever is next runs when one of them is over.
+        drop(running.pop());
+        assert!(poll(&mut short[0]).is_ready());
+        // That one is over, too; the next one has been given its permit, and leaves without having looked.
+        drop(short.remove(0));
+        drop(short.remove(0));
+        assert!(poll(&mut short[0]).is_ready());
+        drop((running, short));
+        let end = (limiter.borrowed(), limiter.available(), limiter.waiting());
+        assert_eq!(end, (0, total, 0));
+        assert!(!limiter.0.contended.load(Ordering::SeqCst));
+        assert_eq!(limiter.0.lock().short_running, 0);
+    }
+
+    #[test]
+    fn who_came_first_has_the_next_permit_whether_short_or_not() {
+        let limiter = Limiter::new(1);
+        let permit = limiter.acquire(|| None).unwrap();
+        let kinds = [true, false, false, true, true];
+        let mut waits: Vec<_> = kinds
+            .iter()
+            .map(|is_short| {
+                limiter
+                    .acquire(|| short(0).filter(|_| *is_short))
+                    .unwrap_err()
+            })
+            .collect();
+        drop(permit);
+        while !waits.is_empty() {
+            assert!(waits[1..].iter_mut().all(|wait| poll(wait).is_pending()));
+            assert!(poll(&mut waits.remove(0)).is_ready());
+        }
+    }
+
+    #[test]
+    fn a_short_call_takes_along_those_of_its_kind_that_are_next() {
+        let limiter = Limiter::new(1);
+        let permit = limiter.acquire(|| None).unwrap();
+        let leader = short(0).unwrap();
+        let mut first = limiter.acquire(|| Some(Arc::clone(&leader))).unwrap_err();
+        let _others: Vec<_> = [0, 0, 0, 1, 0]
+            .map(|function| limiter.acquire(|| short(function)).unwrap_err())
+            .into();
+        drop(permit);
+        let Poll::Ready(Pass::Permit(permit, _)) =
+            first.poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            panic!("the first in line was passed over")
+        };
+        assert!(permit.is_short);
+        let share = 5usize.div_ceil(*SHORT_MAX);
+        let along = limiter.take_along(&leader, 64, 1 << 20);
+        assert_eq!(along.len(), share.min(3));
+        assert_eq!(limiter.waiting(), 5 - along.len());
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Rider {
     pub(crate) route: Route,
+    /// Whether it takes no longer than what its caller does besides.
+    pub(crate) is_short: bool,
     /// Encoded, as a caller's own code must not run for another's call.
     pub(crate) request: Vec<u8>,
     stage: Mutex<Stage>,
@@ -62,9 +64,10 @@ pub(crate) trait Carrier: Debug + Send + Sync {
 }
 
 impl Rider {
-    pub(crate) fn new(route: Route, request: Vec<u8>) -> Arc<Self> {
+    pub(crate) fn new(route: Route, is_short: bool, request: Vec<u8>) -> Arc<Self> {
         Arc::new(Self {
             route,
+            is_short,
             request,
             stage: Mutex::new(Stage::InLine(None)),
         })

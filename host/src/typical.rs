@@ -7,11 +7,15 @@ use std::time::Duration;
 /// and no longer than whoever is first can well wait for whoever is last.
 const TOGETHER: Duration = Duration::from_micros(200);
 
-/// The most that travel together.
+/// The most that travel together, and the most short ones.
 const TOGETHER_MAX: u32 = 64;
+const SHORT_TOGETHER_MAX: u32 = 256;
 
-/// Shorter ones are faster alone: what their callers do takes longer, and polls find their replies.
+/// Of shorter ones no more run at once than have two CPUs each: what their callers do takes as long.
 const SHORTEST: Duration = Duration::from_nanos(1500);
+
+/// Marks in a number of calls that they are shorter.
+const IS_SHORT: u32 = 1 << 31;
 
 /// One that took longer says no more: some tens of short ones make up for it.
 const SAMPLE_MAX: Duration = Duration::from_millis(10);
@@ -58,9 +62,10 @@ impl TypicalTime {
             least => least + (took - least).div_ceil(64),
         };
         self.times.least.store(least, Ordering::Relaxed);
+        let together = TOGETHER.as_nanos() as u32 / mean;
         let together = match u128::from(least) < SHORTEST.as_nanos() {
-            true => 1,
-            false => (TOGETHER.as_nanos() as u32 / mean).clamp(1, TOGETHER_MAX),
+            true => together.clamp(1, SHORT_TOGETHER_MAX) | IS_SHORT,
+            false => together.clamp(1, TOGETHER_MAX),
         };
         if together != self.together.0.load(Ordering::Relaxed) {
             self.together.0.store(together, Ordering::Relaxed);
@@ -69,7 +74,12 @@ impl TypicalTime {
 
     /// How many may travel together; one where that is not worth it, or nothing is known.
     pub(crate) fn together(&self) -> usize {
-        self.together.0.load(Ordering::Relaxed).max(1) as usize
+        (self.together.0.load(Ordering::Relaxed) & !IS_SHORT).max(1) as usize
+    }
+
+    /// Whether they take no longer than what their callers do besides.
+    pub(crate) fn is_short(&self) -> bool {
+        self.together.0.load(Ordering::Relaxed) & IS_SHORT != 0
     }
 }
 
@@ -115,15 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_calls_go_alone_though_some_of_them_are_held_up() {
+    fn the_shortest_calls_are_known_though_some_of_them_are_held_up() {
         let typical = TypicalTime::default();
+        assert!(!typical.is_short());
         for _ in 0..100 {
             typical.learn(Duration::from_micros(30));
             typical.learn(Duration::from_nanos(300));
-            assert_eq!(typical.together(), 1);
+            assert!(typical.is_short() && typical.together() > 1);
         }
-        // Those of a function that has become slower do not, after a while.
+        // Those of a function that has become slower are not, after a while.
         (0..100).for_each(|_| typical.learn(Duration::from_micros(30)));
-        assert!(typical.together() > 1);
+        assert!(!typical.is_short() && typical.together() > 1);
     }
 }

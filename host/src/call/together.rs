@@ -59,7 +59,7 @@ impl<A: Args, R> Running<A, R> {
             codec: self.codec,
             timeout: self.timeout,
         };
-        Some(Rider::new(route, request))
+        Some(Rider::new(route, entry.typical.is_short(), request))
     }
 
     /// The calls that travel with this one, which has a permit.

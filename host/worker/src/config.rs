@@ -58,7 +58,7 @@ impl InstanceLimits {
     pub const TABLES_MAX: u32 = TABLES_MAX;
 }
 
-/// How instances are reset that write to little of their memory: by the map of this process's pages.
+/// How instances are reset whose memory is exported: by the map of this process's pages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scanning {
     /// Wasmtime's descriptor of the map.
@@ -68,7 +68,7 @@ pub(crate) struct Scanning {
 }
 
 impl Scanning {
-    /// Elements of a table are so large.
+    /// Elements of a table are so large at most.
     pub(crate) const ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn for_worker(
     let (scan, tables_resident) = match scanning {
         None => (Enabled::No, KEEP_RESIDENT_BYTES),
         // Wasmtime's own scan misses pages that are not in memory. Nobody but Wasmtime can put tables back, so they are not
-        // scanned: where all fit in a page, that is overwritten, and otherwise none of them stays.
+        // scanned: where each fits in a page, that is overwritten, and otherwise none of them stays.
         Some(scanning) if scanning.has_small_tables => (Enabled::Auto, rustix::param::page_size()),
         Some(_) => (Enabled::Auto, 0),
     };

@@ -45,7 +45,6 @@ pub(crate) struct Region {
 }
 
 /// What the kernel says of a page.
-const WRITTEN: u64 = 1 << 1;
 const FILE: u64 = 1 << 2;
 const PRESENT: u64 = 1 << 3;
 const SWAPPED: u64 = 1 << 4;
@@ -67,8 +66,8 @@ pub(crate) fn open() -> Option<RawFd> {
 
 /// How often this process has met a page that was not there for what it did, or not its own.
 pub(crate) fn faults() -> u64 {
-    let mut usage = MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: the kernel writes the whole of it if it succeeds, and leaves all of it alone if not.
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel writes to it and no further, and numbers that it does not write are zeros.
     let usage = unsafe {
         match libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) {
             0 => usage.assume_init(),
@@ -112,7 +111,7 @@ pub(crate) fn scan(
         regions: regions.as_mut_ptr() as u64,
         regions_len: regions.len() as u64,
         inverted: FILE | ZERO,
-        all_of: WRITTEN | FILE | ZERO,
+        all_of: FILE | ZERO,
         any_of: PRESENT | SWAPPED,
         ..Scan::default()
     };

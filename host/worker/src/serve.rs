@@ -151,7 +151,10 @@ pub(crate) fn runtime(told: &WorkerSetup, page_map: Option<RawFd>) -> Result<Run
     let room = rustix::param::page_size() as u64 / Scanning::ELEMENT_BYTES;
     let scanning = page_map.map(|page_map| Scanning {
         page_map,
-        has_small_tables: told.largest_table.is_some_and(|most| most <= room),
+        has_small_tables: told
+            .largest_table
+            .map_or(told.table_elements, |most| most.min(told.table_elements))
+            <= room,
     });
     let runtime = Runtime::scanning(told.stop, limits(told), scanning)
         .map_err(|error| setup(format!("cannot set Wasmtime up: {error:#}")))?;

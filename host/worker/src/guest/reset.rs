@@ -32,8 +32,11 @@ struct Known {
     /// What pages hold that have been written to, by where they begin, before they are: the first of them. Others are
     /// given back to the kernel, which makes them anew.
     pristine: BTreeMap<usize, Box<[u8]>>,
-    /// Those of them that are this process's own since the last look at the map: all that are.
+    /// Those of them that are this process's own since the last look at the map. No others are; Wasmtime may have given
+    /// some back.
     own: Vec<usize>,
+    /// How many others the last look has found, and given back.
+    given_back: usize,
     /// How many faults there had been by then, if none of its pages becomes this process's own without one.
     faults: Option<u64>,
     /// How much of the memory was looked at: there is more when an instance has grown.
@@ -69,6 +72,7 @@ impl Reset {
             return;
         }
         known.own.clear();
+        known.given_back = 0;
         known.looked_at = memory.len();
         if (known.without_huge + 1..=WITHOUT_A_LOOK_MAX).contains(&memory.len())
             && refuse_huge(memory)
@@ -80,14 +84,15 @@ impl Reset {
         let mut regions = [Region::default(); 32];
         while at < end {
             match page_map::scan(self.page_map, at..end, &mut regions) {
-                Ok((found, walked)) if walked > at => {
+                // Piece by piece for so many that it pays, and as one for the rest.
+                Ok((found, walked)) if walked > at && known.given_back <= self.kept_max() => {
                     for written in &regions[..found] {
                         let Range { start, end } = written.addresses();
                         self.put_back_pages(known, memory, start - base..end - base);
                     }
                     at = walked;
                 }
-                // It may have been written to anywhere.
+                // And where it may have been written to anywhere.
                 _ => {
                     give_back(&mut memory[at - base..]);
                     break;
@@ -105,30 +110,34 @@ impl Reset {
                 Some(pristine) => {
                     memory[page..next].copy_from_slice(pristine);
                     known.own.push(page);
-                    self.learn(&mut known.pristine, memory, unknown);
+                    self.learn(known, memory, unknown);
                     unknown = next..next;
                 }
                 None => unknown.end = next,
             }
         }
-        self.learn(&mut known.pristine, memory, unknown);
+        self.learn(known, memory, unknown);
     }
 
-    /// Puts these pages back, whose contents nobody has kept.
-    fn learn(
-        &self,
-        pristine: &mut BTreeMap<usize, Box<[u8]>>,
-        memory: &mut [u8],
-        pages: Range<usize>,
-    ) {
+    /// How many pages stay in memory.
+    fn kept_max(&self) -> usize {
+        KEEP_RESIDENT_BYTES / self.page_bytes
+    }
+
+    /// Puts these pages back, whose contents nobody has kept. Those of a few are kept from now on: many in a row are what one
+    /// call has filled, or a huge page.
+    fn learn(&self, known: &mut Known, memory: &mut [u8], pages: Range<usize>) {
         give_back(&mut memory[pages.clone()]);
-        let kept_max = KEEP_RESIDENT_BYTES / self.page_bytes;
+        known.given_back += pages.len() / self.page_bytes;
+        if pages.len() > KEEP_RESIDENT_BYTES {
+            return;
+        }
         for page in pages.step_by(self.page_bytes) {
-            if pristine.len() >= kept_max {
+            if known.pristine.len() >= self.kept_max() {
                 return;
             }
             let content = &memory[page..page + self.page_bytes];
-            pristine.insert(page, content.into());
+            known.pristine.insert(page, content.into());
         }
     }
 }
@@ -304,18 +313,18 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_is_meant_to_stay() {
         let Some(program) = program() else { return };
-        for _ in 0..3 {
+        let page_bytes = rustix::param::page_size();
+        let reset = program.reset.as_ref().unwrap();
+        let kept = || reset.known.borrow().pristine.len();
+        let write = |step: usize| {
             let mut guest = program.instantiate(Alone).unwrap();
-            guest.memory_mut().unwrap().fill(7);
-        }
-        let kept = program
-            .reset
-            .as_ref()
-            .unwrap()
-            .known
-            .borrow()
-            .pristine
-            .len();
-        assert_eq!(kept, KEEP_RESIDENT_BYTES / rustix::param::page_size());
+            let pages = guest.memory_mut().unwrap().chunks_mut(page_bytes);
+            pages.step_by(step).for_each(|page| page[0] = 7);
+        };
+        // What fills all of it says nothing of what the next ones will write to.
+        write(1);
+        assert_eq!(kept(), 0);
+        (0..3).for_each(|_| write(2));
+        assert_eq!(kept(), KEEP_RESIDENT_BYTES / page_bytes);
     }
 }
