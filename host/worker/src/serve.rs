@@ -398,7 +398,10 @@ impl Worker {
 
     /// A call is answered: makes ready for the next one, and asks the guest if it has a say.
     fn settle(&mut self, Request { id, linger, .. }: Request, reusable: bool) {
-        if self.state == InstanceState::Fresh || !reusable {
+        // The first reset takes longest. Later on a worker that did so would never be seen to share its host's CPU, and
+        // would stay there.
+        let renews = self.state == InstanceState::Fresh || !reusable;
+        if renews && self.proof.is_some() {
             self.site.slot.make_way(linger);
         }
         let asks = self.state == InstanceState::Keep && self.program.has_retire();
