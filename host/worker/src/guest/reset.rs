@@ -124,14 +124,10 @@ impl Reset {
         KEEP_RESIDENT_BYTES / self.page_bytes
     }
 
-    /// Puts these pages back, whose contents nobody has kept. Those of a few are kept from now on: many in a row are what one
-    /// call has filled, or a huge page.
+    /// Puts these pages back, whose contents nobody has kept, and keeps those of the first from now on.
     fn learn(&self, known: &mut Known, memory: &mut [u8], pages: Range<usize>) {
         give_back(&mut memory[pages.clone()]);
         known.given_back += pages.len() / self.page_bytes;
-        if pages.len() > KEEP_RESIDENT_BYTES {
-            return;
-        }
         for page in pages.step_by(self.page_bytes) {
             if known.pristine.len() >= self.kept_max() {
                 return;
@@ -321,10 +317,9 @@ mod tests {
             let pages = guest.memory_mut().unwrap().chunks_mut(page_bytes);
             pages.step_by(step).for_each(|page| page[0] = 7);
         };
-        // What fills all of it says nothing of what the next ones will write to.
-        write(1);
-        assert_eq!(kept(), 0);
-        (0..3).for_each(|_| write(2));
-        assert_eq!(kept(), KEEP_RESIDENT_BYTES / page_bytes);
+        for step in [2, 2, 1, 1, 2] {
+            write(step);
+            assert_eq!(kept(), KEEP_RESIDENT_BYTES / page_bytes);
+        }
     }
 }
