@@ -19,9 +19,9 @@
 //! }
 //! ```
 //!
-//! From the bottom up: `config` sets Wasmtime up; [`guest`] loads, instantiates and calls modules, with
-//! `wasi` as what they import; `process` and `seal` make a process small; [`compiler`], `init`, `serve`,
-//! `fork_server` and `probe` are the roles; [`entry`] takes the role before `main`.
+//! From the bottom up: `config` sets Wasmtime up; `page_map` sees what was written to; [`guest`] loads, instantiates,
+//! calls and resets modules, with `wasi` as what they import; `process` and `seal` make a process small; [`compiler`],
+//! `init`, `serve`, `fork_server` and `probe` are the roles; [`entry`] takes the role before `main`.
 //!
 //! This crate is an implementation detail of `stockade`: its API follows that crate's needs.
 

@@ -14,9 +14,9 @@ use std::os::fd::RawFd;
 use crate::config::{KEEP_RESIDENT_BYTES, Scanning};
 use crate::page_map::{self, Region};
 
-/// In memory up to this size no look at the map is taken while nothing can have changed there. The kernel does not put its
-/// pages together to huge ones then, which would make some this process's own without a fault; more memory is the better
-/// for that.
+/// Of a memory up to this size no look at the map is taken while nothing can have changed there. For that its pages are never
+/// put together to huge ones, which would make some of them this process's own without a fault. Larger memories may have
+/// huge pages, and are looked at each time.
 const WITHOUT_A_LOOK_MAX: usize = 4 << 20;
 
 /// How to reset the memory of the instances of one program: one after the other, in the same place.
