@@ -202,7 +202,6 @@ fn messages(c: &mut Criterion) {
         memory_bytes: 256 << 20,
         tables: 1,
         largest_table: Some(12),
-        exports_memory: true,
         table_elements: 10_000,
         stack_bytes: 1 << 20,
         idle_timeout: Some(Duration::from_secs(300)),

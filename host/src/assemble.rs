@@ -186,7 +186,6 @@ fn start(
         setup: WorkerSetup {
             tables: info.tables,
             largest_table: info.largest_table,
-            exports_memory: info.exports_memory,
             ..parts.setup.clone()
         },
         directories: Arc::clone(&parts.directories),
@@ -242,7 +241,6 @@ fn setup(config: &Config) -> Result<WorkerSetup, Error> {
         // Known when the module is.
         tables: 0,
         largest_table: None,
-        exports_memory: false,
         table_elements: limits.table_elements as u64,
         stack_bytes: limits.stack_bytes as u64,
         idle_timeout: config

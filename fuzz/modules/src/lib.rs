@@ -1,10 +1,12 @@
 //! Modules that nobody wrote, through the whole pool: compiled, served, every export called.
 //!
 //! Each may be refused, trap, or run out of time or memory. Its compiler and its workers may not die, and another host
-//! must answer an innocent call after it.
+//! must answer an innocent call after it. Where state is fresh, all are called again: they import nothing, so they must end
+//! as they did.
 //!
 //! In a workspace of its own, because wasm-smith switches features of Wasmtime's dependencies on.
 
+use std::fmt;
 use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,9 +16,9 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use arbitrary::Unstructured;
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, SerializeTuple, Serializer};
-use stockade::{Cause, Error, Host, Interrupt, Limits, Module, State, WorkerState};
+use stockade::{Cause, Error, Function, Host, Interrupt, Limits, Module, State, WorkerState};
 use wasm_smith::Config;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
@@ -93,7 +95,12 @@ impl Trials {
         let innocent = r#"(module (func (export "f") (result i32) (i32.const 42)))"#;
         Ok(Self {
             worker: worker.to_owned(),
-            other: host(worker, Module::from_wat(innocent), Interrupt::Epoch)?,
+            other: host(
+                worker,
+                Module::from_wat(innocent),
+                Interrupt::Epoch,
+                State::Keep,
+            )?,
             tally: Tally::default(),
         })
     }
@@ -111,12 +118,12 @@ impl Trials {
     }
 }
 
-fn host(worker: &Path, module: Module, interrupt: Interrupt) -> Result<Host, Error> {
+fn host(worker: &Path, module: Module, interrupt: Interrupt, state: State) -> Result<Host, Error> {
     Host::builder(module)
         .worker_program(worker)
         .no_cache()
         .workers(1)
-        .state(State::Keep)
+        .state(state)
         .interrupt(interrupt)
         .limits(Limits {
             memory_bytes: MEMORY_BYTES as usize,
@@ -128,12 +135,16 @@ fn host(worker: &Path, module: Module, interrupt: Interrupt) -> Result<Host, Err
 }
 
 fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), String> {
-    // Either way, for modules of all kinds.
+    // In every way, for modules of all kinds.
     let interrupt = match module.len() % 2 {
         0 => Interrupt::Epoch,
         _ => Interrupt::Signal,
     };
-    let host = match host(worker, Module::from_bytes(module), interrupt) {
+    let state = match module.len() / 2 % 2 {
+        0 => State::Keep,
+        _ => State::Fresh,
+    };
+    let host = match host(worker, Module::from_bytes(module), interrupt, state) {
         Ok(host) => host,
         Err(Error::InvalidModule { .. }) => {
             tally.invalid += 1;
@@ -145,34 +156,19 @@ fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), S
         }
         Err(error) => return Err(format!("it was not built: {error}")),
     };
-    for function in host.functions() {
-        tally.calls += 1;
-        let types = function.parameters.unwrap_or_default();
-        let arguments = Arguments {
-            types: types.into_iter().map(|parameter| parameter.ty).collect(),
-            seed: tally.calls,
-        };
-        let call = host
-            .call(function.name.as_str(), arguments)
-            .timeout(TIMEOUT);
-        match wait_for(call) {
-            // Whatever it is.
-            Ok(IgnoredAny) => tally.values += 1,
-            Err(Error::Timeout { .. }) => tally.timeouts += 1,
-            Err(Error::BrokenWorker(broken)) => {
-                let of_the_guest = matches!(
-                    broken.cause(),
-                    Cause::Trap(_) | Cause::StackOverflow | Cause::OutOfMemory { .. }
-                );
-                if !of_the_guest || broken.process_died() {
-                    return Err(format!("{}: {broken}", function.name));
-                }
-                tally.traps += 1;
+    let mut before = Vec::new();
+    for (place, function) in host.functions().into_iter().enumerate() {
+        let ended = call(&host, &function, place, tally)?;
+        before.push((function, ended));
+    }
+    if state == State::Fresh {
+        for (place, (function, before)) in before.iter().enumerate() {
+            let ended = call(&host, function, place, tally)?;
+            if let (Some(before), Some(ended)) = (before, ended)
+                && *before != ended
+            {
+                return Err(format!("{} was {before:?} and is {ended:?}", function.name));
             }
-            Err(
-                Error::EncodeArgs { .. } | Error::Signature { .. } | Error::DecodeResult { .. },
-            ) => tally.other_failures += 1,
-            Err(error) => return Err(format!("{}: {error}", function.name)),
         }
     }
     // One that does not stop is killed after the grace.
@@ -190,6 +186,101 @@ fn try_module(worker: &Path, module: Vec<u8>, tally: &mut Tally) -> Result<(), S
         return Err(format!("workers were lost: {counts:?}"));
     }
     Ok(())
+}
+
+/// How a call ended, unless time decided that.
+#[derive(Debug, PartialEq)]
+enum Ended {
+    Value(Value),
+    Failed(String),
+}
+
+fn call(
+    host: &Host,
+    function: &Function,
+    place: usize,
+    tally: &mut Tally,
+) -> Result<Option<Ended>, String> {
+    tally.calls += 1;
+    let types = function.parameters.clone().unwrap_or_default();
+    let arguments = Arguments {
+        types: types.into_iter().map(|parameter| parameter.ty).collect(),
+        seed: place as u64,
+    };
+    let call = host
+        .call(function.name.as_str(), arguments)
+        .timeout(TIMEOUT);
+    Ok(Some(match wait_for(call) {
+        Ok(value) => {
+            tally.values += 1;
+            Ended::Value(value)
+        }
+        Err(Error::Timeout { .. }) => {
+            tally.timeouts += 1;
+            return Ok(None);
+        }
+        Err(Error::BrokenWorker(broken)) => {
+            let of_the_guest = matches!(
+                broken.cause(),
+                Cause::Trap(_) | Cause::StackOverflow | Cause::OutOfMemory { .. }
+            );
+            if !of_the_guest || broken.process_died() {
+                return Err(format!("{}: {broken}", function.name));
+            }
+            tally.traps += 1;
+            Ended::Failed(format!("{:?}", broken.cause()))
+        }
+        Err(
+            error @ (Error::EncodeArgs { .. }
+            | Error::Signature { .. }
+            | Error::DecodeResult { .. }),
+        ) => {
+            tally.other_failures += 1;
+            Ended::Failed(error.to_string())
+        }
+        Err(error) => return Err(format!("{}: {error}", function.name)),
+    }))
+}
+
+/// Whatever a function returns.
+#[derive(Debug, PartialEq)]
+enum Value {
+    Nothing,
+    Integer(i64),
+    /// The bits of a float.
+    Bits(u64),
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl Visitor<'_> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number or nothing")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_f32<E: serde::de::Error>(self, value: f32) -> Result<Value, E> {
+        Ok(Value::Bits(value.to_bits().into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Bits(value.to_bits()))
+    }
 }
 
 /// Numbers of these types.

@@ -62,4 +62,4 @@ pub mod sys;
 
 /// The version of everything in this crate that two processes must agree on. It is part of every message,
 /// so a worker program of another version is told from a broken one.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;

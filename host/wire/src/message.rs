@@ -248,8 +248,6 @@ pub struct WorkerSetup {
     pub tables: u32,
     /// The most elements that one of them may ever have, if the module says.
     pub largest_table: Option<u64>,
-    /// Whether the module exports its memory, so that it can be reset page by page.
-    pub exports_memory: bool,
     /// The most elements of an instance's tables, all together.
     pub table_elements: u64,
     /// The stack of wasm code in bytes.

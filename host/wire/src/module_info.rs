@@ -27,9 +27,6 @@ pub struct ModuleInfo {
     /// The most elements that one of them may ever have, if each says so.
     #[serde(default)]
     pub largest_table: Option<u64>,
-    /// Whether it exports its memory.
-    #[serde(default)]
-    pub exports_memory: bool,
     /// What an author would want to know, each a sentence.
     pub warnings: Vec<String>,
     /// What becomes of its `stockade_init`, if it exports one.

@@ -23,6 +23,12 @@ pub(crate) const RETIRE: &str = "stockade_retire";
 pub(crate) const START: &str = "_start";
 /// An export with this prefix is a work function, `(ptr: i32, len: i32) -> i64`.
 pub(crate) const WORK_PREFIX: &str = "stockade:";
+/// Names that begin so are the compiler's: what an instance can change, for whoever puts it back.
+pub(crate) const STATE: &str = "stockade_state";
+/// The memory, whether the guest exports it or not.
+pub(crate) const STATE_MEMORY: &str = "stockade_state_memory";
+/// That memory again, if nothing else can change but the globals [`state_global`].
+pub(crate) const STATE_WHOLE: &str = "stockade_state_whole";
 /// The custom section with the functions' names and types.
 pub(crate) const METADATA_SECTION: &str = "stockade";
 
@@ -37,6 +43,11 @@ pub(crate) const STATUS_VALUE_WITH_TAIL: u8 = 4;
 
 /// The status byte of the answer to a host call that nobody can serve.
 pub(crate) const STATUS_NO_FUNCTION: u8 = 3;
+
+/// The name under which the compiler exports a global, by its place among those that it exports.
+pub(crate) fn state_global(place: usize) -> String {
+    format!("{STATE}_{place}")
+}
 
 /// The functions that [`MODULE`] offers, with their types.
 pub(crate) const IMPORTS: [Import; 5] = {

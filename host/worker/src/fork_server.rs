@@ -26,7 +26,7 @@ use crate::guest::Program;
 use crate::seal::{self, ForkedFilter, Landlock};
 use crate::serve::{self, Refusal, Worker, setup};
 use crate::site::Site;
-use crate::{process, signals};
+use crate::{page_map, process, signals};
 
 /// Runs the role. Never returns.
 pub(crate) fn role(assignment: Assignment) -> ! {
@@ -48,7 +48,7 @@ pub(crate) fn role(assignment: Assignment) -> ! {
 fn prepare(assignment: Assignment) -> Result<Server, Refusal> {
     let (told, [artifact, string], _) =
         process::receive_setup::<WorkerSetup, 2>().map_err(setup)?;
-    let pagemap = serve::page_map(&told);
+    let pagemap = page_map::open();
     let runtime = serve::runtime(&told, pagemap)?;
     let deaths = signals::deaths_of_children().map_err(setup)?;
     let sealing = match told.seal {

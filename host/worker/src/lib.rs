@@ -28,6 +28,8 @@
 #[cfg(target_os = "linux")]
 mod abi;
 #[cfg(target_os = "linux")]
+mod additions;
+#[cfg(target_os = "linux")]
 mod compiled;
 #[cfg(target_os = "linux")]
 pub mod compiler;

@@ -69,7 +69,7 @@ fn prepare(assignment: Assignment) -> Result<Worker, Refusal> {
     if files.is_some() {
         signals::survive_long_files().map_err(setup)?;
     }
-    let page_map = page_map(&told);
+    let page_map = page_map::open();
     let begun = match told.seal {
         Seal::None => None,
         Seal::Required | Seal::Strict => {
@@ -138,12 +138,7 @@ pub(crate) fn limits(told: &WorkerSetup) -> InstanceLimits {
     }
 }
 
-/// The map of this process's pages, if its instances are reset by that.
-pub(crate) fn page_map(told: &WorkerSetup) -> Option<RawFd> {
-    told.exports_memory.then(page_map::open).flatten()
-}
-
-/// An engine, and what goes with it.
+/// An engine, and what goes with it: among that the map of this process's pages, if its instances are reset by that.
 pub(crate) fn runtime(told: &WorkerSetup, page_map: Option<RawFd>) -> Result<Runtime, Refusal> {
     // A guest's sleep ends when it should. The kernel's default lets it overrun by 50 us.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
@@ -241,9 +236,7 @@ impl Worker {
         let is_polled_for = site.slot.first_linger() != Linger::NONE;
         if let Some(mut proof) = proof.take_if(|_| !is_polled_for) {
             proof.leave_mark(&mut guest);
-            // There is room for one instance only.
-            drop(guest);
-            guest = program.instantiate_only(site).map_err(init)?;
+            guest = again(program, site, Some(guest)).map_err(init)?;
             if proof.is_refuted_by(&mut guest) {
                 return Err(setup(REFUTED));
             }
@@ -432,31 +425,35 @@ impl Worker {
     }
 
     /// Makes ready for the next call.
-    fn reset(&mut self, reusable: bool) {
+    fn reset(&mut self, mut reusable: bool) {
         if self.state == InstanceState::Keep
             && reusable
             && let Some(guest) = &mut self.guest
-            && guest.release(self.program).is_ok()
-            && guest.prepare().is_ok()
         {
-            return;
+            let released = guest.release(self.program);
+            reusable = released.and_then(|()| guest.prepare()).is_ok();
+            if reusable {
+                return;
+            }
         }
         if let (Some(proof), Some(first)) = (&mut self.proof, &mut self.guest) {
             proof.leave_mark(first);
         }
-        // There is room for one instance only.
-        self.guest = None;
+        let last = self.guest.take().filter(|_| reusable);
         self.used = false;
-        match self.new_guest() {
+        match self.new_guest(last) {
             Ok(guest) => self.guest = Some(guest),
             Err(Ended::Failed(failure)) => self.failed = Some(failure),
             Err(Ended::Interrupted) => {}
         }
     }
 
-    /// An instance in place of the last one.
-    fn new_guest(&mut self) -> Result<Guest<&'static Site>, Ended> {
-        let made = self.program.instantiate_only(self.site);
+    /// An instance in place of the last one, which is given if it has returned from its call.
+    fn new_guest(
+        &mut self,
+        last: Option<Guest<&'static Site>>,
+    ) -> Result<Guest<&'static Site>, Ended> {
+        let made = again(self.program, self.site, last);
         let Some(proof) = self.proof.take() else {
             let mut guest = made?;
             guest.initialize(self.program)?;
@@ -475,6 +472,19 @@ impl Worker {
         }
         guest.initialize(self.program)?;
         Ok(guest)
+    }
+}
+
+/// An instance in which nothing has run but its start function: the last one, if it can be put back, or a new one.
+fn again(
+    program: &'static Program<&'static Site>,
+    site: &'static Site,
+    last: Option<Guest<&'static Site>>,
+) -> Result<Guest<&'static Site>, Ended> {
+    // There is room for one only.
+    match last.and_then(|mut guest| guest.renew().then_some(guest)) {
+        Some(renewed) => Ok(renewed),
+        None => program.instantiate_only(site),
     }
 }
 

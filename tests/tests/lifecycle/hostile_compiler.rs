@@ -31,7 +31,7 @@ async fn a_compiler_that_breaks_the_protocol_is_no_worker_program() {
         ("damaged", "it sent a damaged message"),
         (
             "version",
-            "it speaks version 99 of the worker protocol, this host version 9",
+            "it speaks version 99 of the worker protocol, this host version 10",
         ),
         (
             "exit",

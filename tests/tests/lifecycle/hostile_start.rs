@@ -27,7 +27,7 @@ async fn a_worker_that_does_not_answer_at_its_start_is_an_error_of_the_build() {
         ("hello-damaged", "it sent a damaged message"),
         (
             "hello-version",
-            "it speaks version 99 of the worker protocol, this host version 9",
+            "it speaks version 99 of the worker protocol, this host version 10",
         ),
         (
             "hello-exit",

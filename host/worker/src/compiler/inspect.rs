@@ -263,7 +263,6 @@ impl ModuleFacts {
                 0 => Some(0),
                 _ => self.largest_table,
             },
-            exports_memory: exports.has_memory,
             warnings,
             init: exports.function(abi::INIT).map(|_| InitMode::Instance {
                 why: "it has not been run yet".to_owned(),
@@ -328,6 +327,13 @@ impl<'a> Exports<'a> {
                 return Err(format!(
                     "an export's name is {} bytes long, more than the {NAME_BYTES_MAX} that are accepted",
                     name.len()
+                ));
+            }
+            if name.starts_with(abi::STATE) {
+                return Err(format!(
+                    "it exports `{}`, but names that begin with `{}` are kept for the compiler",
+                    printable(name, NAME_BYTES_MAX),
+                    abi::STATE
                 ));
             }
             match ty {

@@ -9,8 +9,8 @@ mod inspect;
 mod metadata;
 mod offer;
 mod snapshot;
+mod state;
 
-use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -19,10 +19,11 @@ use stockade_wire::module_info::{INFO_BYTES_MAX, InitMode};
 use stockade_wire::role::Assignment;
 use wasmtime::Engine;
 
+use crate::additions::Additions;
 use crate::compiled::Compiled;
 use crate::config::for_compiler;
+use crate::process;
 use crate::seal::{Landlock, Sealing};
-use crate::{process, stop_point};
 
 /// Why there is no artifact, and what to do.
 pub type Refusal = (CompileRefusal, String);
@@ -67,13 +68,18 @@ fn compile_with(
     let invalid = |message| (CompileRefusal::Invalid, message);
     let mut wasm = input::wasm(bytes).map_err(invalid)?;
     let mut info = inspect::inspect(&wasm).map_err(invalid)?;
+    let mut additions = Additions {
+        stop_point: stop == StopBy::Signal,
+        memory: info.memory.is_some(),
+        state: None,
+    };
     if info.init.is_some() {
         let per_instance = |why| Some(InitMode::Instance { why });
         match state {
             State::PerInstance(why) => info.init = per_instance(why),
             State::Unknown => match snapshot::instrument(&wasm) {
                 Ok(instrumented) => {
-                    return Ok(Made::InitDue(translate(engine, &instrumented, stop)?));
+                    return Ok(Made::InitDue(translate(engine, &instrumented, &additions)?));
                 }
                 Err(why) => info.init = per_instance(why),
             },
@@ -88,20 +94,16 @@ fn compile_with(
             }
         }
     }
-    Ok(Made::Whole(Compiled::new(
-        translate(engine, &wasm, stop)?,
-        info,
-    )))
+    additions.state = state::changeable(&wasm).map_err(|error| invalid(error.to_string()))?;
+    let code = translate(engine, &wasm, &additions)?;
+    Ok(Made::Whole(Compiled::new(code, info)))
 }
 
-fn translate(engine: &Engine, wasm: &[u8], stop: StopBy) -> Result<Vec<u8>, Refusal> {
+fn translate(engine: &Engine, wasm: &[u8], additions: &Additions) -> Result<Vec<u8>, Refusal> {
     let failed = |message| (CompileRefusal::Failed, message);
-    let wasm = match stop {
-        StopBy::Epoch | StopBy::Kill => Cow::Borrowed(wasm),
-        StopBy::Signal => stop_point::add(wasm)
-            .map_err(|error| failed(error.to_string()))?
-            .into(),
-    };
+    let wasm = additions
+        .add_to(wasm)
+        .map_err(|error| failed(error.to_string()))?;
     engine
         .precompile_module(&wasm)
         .map_err(|error| failed(format!("{error:#}")))

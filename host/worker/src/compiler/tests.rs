@@ -219,11 +219,15 @@ fn a_module_is_described_with_its_tables() {
 }
 
 #[test]
-fn a_module_is_described_with_whether_its_memory_can_be_seen() {
-    let exports = |memory: &str| info(&format!("(module {memory})")).exports_memory;
-    assert!(exports(r#"(memory (export "memory") 1)"#));
-    assert!(!exports(r#"(memory (export "other") 1)"#));
-    assert!(!exports("(memory 1)") && !exports(""));
+fn names_of_the_compiler_are_not_a_modules() {
+    for module in [
+        r#"(memory (export "stockade_state_memory") 1)"#,
+        r#"(memory (export "memory") 1) (global (export "stockade_state_0") i32 (i32.const 1))"#,
+        r#"(func (export "stockade_state_whole"))"#,
+    ] {
+        let message = refusal(&format!("(module {module})"));
+        assert!(message.contains("kept for the compiler"), "{message}");
+    }
 }
 
 #[test]

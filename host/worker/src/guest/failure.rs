@@ -8,6 +8,7 @@ use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use super::limiter::Denied;
 use super::state::State;
 use super::world::{Stopped, World};
+use crate::additions;
 use crate::text::printable;
 
 /// The longest name in a backtrace. Mangled generics grow without bound; nobody reads past this.
@@ -90,9 +91,7 @@ pub(crate) fn explain<W: World>(error: &wasmtime::Error, state: &mut State<W>) -
             },
         },
     };
-    let backtrace = error
-        .downcast_ref::<WasmBacktrace>()
-        .map(|found| frames(found, state.shift));
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames);
     Ended::Failed(Failure { kind, backtrace })
 }
 
@@ -129,19 +128,22 @@ fn refused(denied: Denied) -> FailureKind {
     }
 }
 
-/// One frame per line, innermost first, of code that the compiler shifted by so many bytes.
-fn frames(backtrace: &WasmBacktrace, shift: usize) -> String {
+/// One frame per line, innermost first.
+fn frames(backtrace: &WasmBacktrace) -> String {
     let mut text = String::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
-        describe(number, frame, shift, &mut text);
+        describe(number, frame, &mut text);
     }
     text.truncate(text.trim_end().len());
     text
 }
 
-fn describe(number: usize, frame: &FrameInfo, shift: usize, text: &mut String) {
+fn describe(number: usize, frame: &FrameInfo, text: &mut String) {
     let offset = frame.module_offset().map_or_else(String::new, |offset| {
-        format!(" (module offset {:#x})", offset.saturating_sub(shift))
+        format!(
+            " (module offset {:#x})",
+            offset.saturating_sub(additions::SHIFT)
+        )
     });
     let own_name = frame
         .func_name()

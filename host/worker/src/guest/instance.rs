@@ -15,6 +15,7 @@ use wasmtime::{
 use super::failure::{Ended, explain};
 use super::lengths::Lengths;
 use super::program::{Callable, Program};
+use super::renewal::Pristine;
 use super::reset::Reset;
 use super::state::State;
 use super::world::World;
@@ -81,7 +82,8 @@ pub struct Guest<W: World> {
     lengths: Lengths,
     /// Room for a request that has not come yet, and the length that it was asked for.
     ahead: Option<(u32, u32)>,
-    reset: Option<Rc<Reset>>,
+    pub(super) reset: Option<Rc<Reset>>,
+    pub(super) pristine: Option<Pristine>,
 }
 
 impl<W: World> Drop for Guest<W> {
@@ -121,12 +123,16 @@ impl<W: World> Guest<W> {
             lengths: Lengths::default(),
             ahead: None,
             reset: program.reset.clone(),
+            pristine: None,
         };
         let memory = program.memory.and_then(|export| guest.memory(&export));
         guest.store.data_mut().memory = memory;
         if let (Some(memory), Some(alloc)) = (memory, program.alloc) {
             let alloc = guest.function(&alloc)?;
             guest.room = Some(Room { memory, alloc });
+        }
+        if let (Some(globals), Some(reset)) = (&program.changeable, &program.reset) {
+            guest.pristine = Pristine::of(&mut guest, globals, reset);
         }
         if let Some(hint) = program.hint.get() {
             guest.work = guest.find_work(program, hint).ok();
@@ -164,6 +170,13 @@ impl<W: World> Guest<W> {
             program.hint.set(Some(export));
         }
         self.call_work(program, arguments, reply)
+    }
+
+    /// Forgets what has been in its memory.
+    pub(super) fn forget(&mut self) {
+        self.lent = None;
+        self.lengths = Lengths::default();
+        self.ahead = None;
     }
 
     fn find_work(&mut self, program: &Program<W>, export: u32) -> Result<(u32, Work), Ended> {

@@ -39,6 +39,7 @@ mod limiter;
 mod linking;
 mod moments;
 mod program;
+mod renewal;
 mod reset;
 mod state;
 mod world;

@@ -27,7 +27,7 @@ use super::state::State;
 use super::world::World;
 use crate::compiled::Compiled;
 use crate::config::{InstanceLimits, Scanning, for_compiler, for_worker};
-use crate::stop_point::{self, StopPoint};
+use crate::stop_point::StopPoint;
 use crate::wasi::Files;
 use crate::{abi, wasi};
 
@@ -163,6 +163,11 @@ impl Runtime {
         wasi::link(&mut linking, files.is_some())?;
         let pre = linking.finish()?;
         let export = |name: &str| module.get_export_index(name);
+        let changeable = export(abi::STATE_WHOLE).map(|_| {
+            (0..)
+                .map_while(|place| export(&abi::state_global(place)))
+                .collect()
+        });
         let exports: Box<[_]> = module
             .exports()
             .map(|found| Callable::of(found.name(), &found.ty(), export(found.name())))
@@ -177,12 +182,14 @@ impl Runtime {
             limits: self.limits,
             pre,
             exports,
-            memory: export(abi::MEMORY),
+            memory: export(abi::STATE_MEMORY),
             alloc: export(abi::ALLOC),
             free: export(abi::FREE),
             initialize: export(abi::INITIALIZE),
             init: export(abi::INIT),
             retire: export(abi::RETIRE),
+            // Descriptors are Wasmtime's, and who knows what belongs to them.
+            changeable: changeable.filter(|_| files.is_none()),
             setup: Arc::new(wasi::Setup::new(setup, files)),
             hint: Cell::new(None),
             reset: self.scanning.map(|scanning| Rc::new(Reset::by(scanning))),
@@ -211,6 +218,8 @@ pub struct Program<W: World> {
     /// The export that was called last: a new instance looks it up before its call arrives.
     pub(super) hint: Cell<Option<u32>>,
     pub(super) reset: Option<Rc<Reset>>,
+    /// The globals that are put back, too, to make an instance what it was.
+    pub(super) changeable: Option<Box<[ModuleExport]>>,
 }
 
 impl<W: World> std::fmt::Debug for Program<W> {
@@ -296,8 +305,7 @@ impl<W: World> Program<W> {
     /// As [`Self::instantiate`], with no more than its start function.
     pub(crate) fn instantiate_only(&self, world: W) -> Result<Guest<W>, Ended> {
         let limiter = Limiter::new(self.limits.memory_bytes, self.limits.table_elements);
-        let mut state = State::new(world, limiter, Arc::clone(&self.setup));
-        state.shift = self.stop_point.as_ref().map_or(0, |_| stop_point::SHIFT);
+        let state = State::new(world, limiter, Arc::clone(&self.setup));
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
         if self.setup.has_files() {

@@ -54,6 +54,14 @@ impl Reset {
         }
     }
 
+    /// Whether nothing has been written to it yet, not even what it begins with.
+    pub(super) fn finds_untouched(&self, memory: &[u8]) -> bool {
+        let base = memory.as_ptr().addr();
+        let all = base..base + memory.len();
+        let scanned = page_map::scan(self.page_map, all.clone(), &mut [Region::default()]);
+        scanned.is_ok_and(|(found, walked)| found == 0 && walked == all.end)
+    }
+
     /// Puts all of it back. It is a private mapping, and whole pages.
     pub(super) fn put_back(&self, memory: &mut [u8]) {
         let known = &mut *self.known.borrow_mut();

@@ -22,8 +22,6 @@ pub(crate) struct State<W> {
     pub(crate) panic: Option<Panic>,
     /// The memory, once the instance is made; a start function runs before that.
     pub(crate) memory: Option<Memory>,
-    /// By how many bytes the compiler shifted the code.
-    pub(crate) shift: usize,
 }
 
 impl<W: World> State<W> {
@@ -34,8 +32,14 @@ impl<W: World> State<W> {
             limiter,
             panic: None,
             memory: None,
-            shift: 0,
         }
+    }
+
+    /// Forgets what the instance has done, as far as code of its host has kept it. How much memory and tables it has is
+    /// what it was.
+    pub(super) fn renew(&mut self) {
+        self.begin_call();
+        self.wasi.renew(&self.world);
     }
 
     /// Forgets what belongs to the call before.

@@ -67,6 +67,11 @@ impl Wasi {
         }
     }
 
+    /// Makes it what a new instance has.
+    pub(crate) fn renew<W: World>(&mut self, world: &W) {
+        *self = Self::new(Arc::clone(&self.setup), world);
+    }
+
     /// From now on these are the arguments and the standard input.
     pub(crate) fn begin_command(&mut self, args: Vec<String>, mut stdin: Vec<u8>) {
         if let Some(files) = &self.files {

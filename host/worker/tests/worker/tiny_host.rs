@@ -211,7 +211,6 @@ impl Worker {
             memory_bytes: options.memory_bytes,
             tables: InstanceLimits::TABLES_MAX,
             largest_table: None,
-            exports_memory: true,
             table_elements: options.table_elements,
             stack_bytes: 512 << 10,
             idle_timeout: options.idle_timeout,
