@@ -18,7 +18,7 @@ use std::time::Duration;
 use arbitrary::Unstructured;
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, SerializeTuple, Serializer};
-use stockade::{Cause, Error, Function, Host, Interrupt, Limits, Module, State, WorkerState};
+use stockade::{Cause, Error, FunctionInfo, Host, Interrupt, Limits, Module, State, WorkerState};
 use wasm_smith::Config;
 
 const TIMEOUT: Duration = Duration::from_millis(50);
@@ -45,6 +45,7 @@ pub fn module(seed: u64, bytes: &[u8]) -> Vec<u8> {
         min_funcs: 1,
         min_exports: 1,
         export_everything: seed.is_multiple_of(2),
+        min_memories: u32::from(!seed.is_multiple_of(4)),
         max_memories: 1,
         max_tables: 4,
         max_instructions: 400,
@@ -197,7 +198,7 @@ enum Ended {
 
 fn call(
     host: &Host,
-    function: &Function,
+    function: &FunctionInfo,
     place: usize,
     tally: &mut Tally,
 ) -> Result<Option<Ended>, String> {
