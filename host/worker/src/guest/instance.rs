@@ -77,6 +77,8 @@ pub struct Guest<W: World> {
     work: Option<(u32, Work)>,
     /// Looked up when a reply is first given back, which a fresh instance never sees.
     free: Option<TypedFunc<(u32, u32), ()>>,
+    /// What its life begins with, once that has been looked up.
+    pub(super) beginning: Vec<TypedFunc<(), ()>>,
     /// A reply that the guest has not been given back.
     lent: Option<(u32, u32)>,
     lengths: Lengths,
@@ -119,6 +121,7 @@ impl<W: World> Guest<W> {
             room: None,
             work: None,
             free: None,
+            beginning: Vec::new(),
             lent: None,
             lengths: Lengths::default(),
             ahead: None,

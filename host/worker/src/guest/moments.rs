@@ -9,11 +9,17 @@ use super::program::Program;
 use super::world::World;
 
 impl<W: World> Guest<W> {
-    /// Runs `_initialize`, and `stockade_init` where that could not be done once for all instances. Once.
+    /// Runs `_initialize`, and `stockade_init` where that could not be done once for all instances. Once, until it is
+    /// [renewed](Self::renew).
     pub(crate) fn initialize(&mut self, program: &Program<W>) -> Result<(), Ended> {
-        for export in [program.initialize, program.init].into_iter().flatten() {
-            let function = self.function::<(), ()>(&export)?;
-            run(&mut self.store, &function, ())?;
+        if self.beginning.is_empty() {
+            for export in [program.initialize, program.init].into_iter().flatten() {
+                let function = self.function(&export)?;
+                self.beginning.push(function);
+            }
+        }
+        for function in &self.beginning {
+            run(&mut self.store, function, ())?;
         }
         Ok(())
     }

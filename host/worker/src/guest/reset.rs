@@ -14,10 +14,10 @@ use std::os::fd::RawFd;
 use crate::config::{KEEP_RESIDENT_BYTES, Scanning};
 use crate::page_map::{self, Region};
 
-/// Of a memory up to this size no look at the map is taken while nothing can have changed there. For that its pages are never
-/// put together to huge ones, which would make some of them this process's own without a fault. Larger memories may have
-/// huge pages, and are looked at each time.
-const WITHOUT_A_LOOK_MAX: usize = 4 << 20;
+/// No look at the map is taken while nothing can have changed there. For that the pages of a memory are never put together
+/// to huge ones, which would make some of them this process's own without a fault. One that is larger than this may have huge
+/// pages, and is looked at each time, until its instances write to the same few pages.
+const WITH_HUGE_MIN: usize = 4 << 20;
 
 /// How to reset the memory of the instances of one program: one after the other, in the same place.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ struct Known {
     looked_at: usize,
     /// How much of it has no huge pages.
     without_huge: usize,
+    /// Whether that look has found no others than are kept.
+    is_settled: bool,
 }
 
 impl Reset {
@@ -82,7 +84,9 @@ impl Reset {
         known.own.clear();
         known.given_back = 0;
         known.looked_at = memory.len();
-        if (known.without_huge + 1..=WITHOUT_A_LOOK_MAX).contains(&memory.len())
+        // Before the look: what becomes huge after it would not be seen.
+        if memory.len() > known.without_huge
+            && (memory.len() <= WITH_HUGE_MIN || known.is_settled)
             && refuse_huge(memory)
         {
             known.without_huge = memory.len();
@@ -107,6 +111,7 @@ impl Reset {
                 }
             }
         }
+        known.is_settled = known.given_back == 0;
         known.faults = (memory.len() <= known.without_huge).then(page_map::faults);
     }
 
@@ -185,22 +190,28 @@ mod tests {
         stack_bytes: 512 << 10,
     };
 
-    /// Some 800 pages, of which one at each end is the module's own.
-    const GUEST: &str = r#"(module (memory (export "memory") 50)
-        (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
-        (data (i32.const 0) "first") (data (i32.const 3276790) "last"))"#;
-
-    /// Which of its exports that is.
+    /// Which of a guest's exports grows its memory.
     const GROW: u32 = 1;
 
-    fn program() -> Option<Program<Alone>> {
+    /// How large memories are, in WebAssembly's pages: one that never has huge pages, and one that may.
+    const SMALL: usize = 50;
+    const LARGE: usize = 130;
+
+    /// Of its memory one page at each end is the module's own.
+    fn program(wasm_pages: usize) -> Option<Program<Alone>> {
+        let last = wasm_pages * 65536 - 10;
+        let module = format!(
+            r#"(module (memory (export "memory") {wasm_pages})
+            (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+            (data (i32.const 0) "first") (data (i32.const {last}) "last"))"#
+        );
         // Kernels before 6.7 have none, and then nothing here runs.
         let page_map = page_map::open()?;
         let scanning = Scanning {
             page_map,
             has_small_tables: true,
         };
-        let compiled = crate::compiler::compile(GUEST.as_bytes(), StopBy::Epoch).unwrap();
+        let compiled = crate::compiler::compile(module.as_bytes(), StopBy::Epoch).unwrap();
         let runtime = Runtime::scanning(StopBy::Epoch, LIMITS, Some(scanning)).unwrap();
         let program = runtime.load_compiled(&compiled, &WasiSetup::default());
         Some(program.unwrap())
@@ -246,8 +257,16 @@ mod tests {
 
     #[test]
     fn what_a_guest_wrote_is_gone_wherever_the_kernel_has_put_it() {
-        let Some(program) = program() else { return };
-        let pages = 50 * 65536 / rustix::param::page_size();
+        for wasm_pages in [SMALL, LARGE] {
+            what_a_guest_wrote_is_gone(wasm_pages);
+        }
+    }
+
+    fn what_a_guest_wrote_is_gone(wasm_pages: usize) {
+        let Some(program) = program(wasm_pages) else {
+            return;
+        };
+        let pages = wasm_pages * 65536 / rustix::param::page_size();
         let pristine = program
             .instantiate(Alone)
             .unwrap()
@@ -284,7 +303,9 @@ mod tests {
 
     #[test]
     fn what_is_grown_is_zero_whoever_grew_before() {
-        let Some(program) = program() else { return };
+        let Some(program) = program(SMALL) else {
+            return;
+        };
         let grow = |guest: &mut Guest<Alone>| {
             let (pages, mut reply) = (2u64.to_le_bytes(), Vec::new());
             guest.call(&program, GROW, &pages[..], &mut reply).unwrap();
@@ -316,7 +337,9 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_is_meant_to_stay() {
-        let Some(program) = program() else { return };
+        let Some(program) = program(SMALL) else {
+            return;
+        };
         let page_bytes = rustix::param::page_size();
         let reset = program.reset.as_ref().unwrap();
         let kept = || reset.known.borrow().pristine.len();
@@ -328,6 +351,30 @@ mod tests {
         for step in [2, 2, 1, 1, 2] {
             write(step);
             assert_eq!(kept(), KEEP_RESIDENT_BYTES / page_bytes);
+        }
+    }
+
+    #[test]
+    fn no_look_is_taken_when_the_same_few_pages_are_written_to() {
+        for (wasm_pages, looks) in [(SMALL, 2), (LARGE, 3)] {
+            let Some(program) = program(wasm_pages) else {
+                return;
+            };
+            let reset = program.reset.as_ref().unwrap();
+            let mut guest = program.instantiate(Alone).unwrap();
+            let mut write_and_put_back = |pages: usize| {
+                let memory = guest.memory_mut().unwrap();
+                let page_bytes = rustix::param::page_size();
+                let pages = memory.chunks_mut(page_bytes).take(pages);
+                pages.for_each(|page| page[0] = 7);
+                // What is looked at is set anew by each look.
+                reset.known.borrow_mut().looked_at |= 1;
+                reset.put_back(memory);
+                reset.known.borrow().looked_at & 1 == 0
+            };
+            let looked: Vec<_> = (0..6).map(|_| write_and_put_back(3)).collect();
+            assert_eq!(looked, [0, 1, 2, 3, 4, 5].map(|round| round < looks));
+            assert!(write_and_put_back(5), "others are written to");
         }
     }
 }

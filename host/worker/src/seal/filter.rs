@@ -254,7 +254,7 @@ fn reset(pagemap: RawFd) -> [Rule; 2] {
         ),
         rule(
             libc::SYS_getrusage,
-            &[Check::Int(0, libc::RUSAGE_SELF as u32)],
+            &[Check::Int(0, libc::RUSAGE_THREAD as u32)],
             "the reset asks whether there can be others than before",
         ),
     ]

@@ -111,7 +111,7 @@ pub(super) const RESET: &[Call] = &[
         libc::SYS_ioctl,
         [PAGEMAP as c_long, page_map::SCAN as c_long],
     ),
-    with(libc::SYS_getrusage, [libc::RUSAGE_SELF]),
+    with(libc::SYS_getrusage, [libc::RUSAGE_THREAD]),
 ];
 
 /// What leaves something behind for the host.
