@@ -5,6 +5,7 @@ mod bombs;
 mod differential;
 mod ends;
 mod guests;
+mod left_behind;
 mod modules;
 mod refused;
 mod seeded;

@@ -183,7 +183,7 @@ fn innocent(host: &Host) {
     assert_eq!(answer, 42);
 }
 
-fn number_of(variable: &str, default: u64) -> u64 {
+pub(crate) fn number_of(variable: &str, default: u64) -> u64 {
     let given = std::env::var(variable).ok();
     given.map_or(default, |number| number.parse().unwrap())
 }

@@ -3,7 +3,10 @@
 //! A refused `memory.grow` is not a trap: the guest's allocator gives up with a bare `unreachable`. What was
 //! refused is kept so that the trap can be explained.
 
-use wasmtime::{ResourceLimiter, Result};
+use wasmtime::{Error, ResourceLimiter, Result};
+
+/// What Wasmtime says of a growth beyond what a memory may ever have, before it asks whether that is granted.
+const BEYOND_ITS_TYPE: &str = "memory growth exceeds memory type's limits";
 
 /// The limiter of one instance.
 ///
@@ -52,7 +55,7 @@ impl ResourceLimiter for Limiter {
         &mut self,
         _current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> Result<bool> {
         let requested = desired as u64;
         let granted = requested <= self.memory_bytes_max;
@@ -60,7 +63,17 @@ impl ResourceLimiter for Limiter {
             limit: self.memory_bytes_max,
             requested,
         });
-        Ok(granted)
+        // What is granted fails by the kernel alone.
+        Ok(granted && maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
+        if error.to_string() != BEYOND_ITS_TYPE {
+            // The kernel has refused, and may have made a part of it accessible before: that is in nobody's size, and
+            // would not be reset.
+            std::process::abort();
+        }
+        Ok(())
     }
 
     fn table_growing(
@@ -105,6 +118,9 @@ mod tests {
         assert_eq!(limiter.denied(), None);
         assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
         limiter.begin_call();
+        assert_eq!(limiter.denied(), None);
+        // The module's own limit is no refusal of ours.
+        assert!(!limiter.memory_growing(50, 70, Some(60)).unwrap());
         assert_eq!(limiter.denied(), None);
     }
 

@@ -336,7 +336,12 @@ impl<W: World> Program<W> {
         }
         match self.pre.instantiate(&mut store) {
             Ok(instance) => Guest::new(self, store, instance),
-            Err(error) => Err(explain(&error, store.data_mut())),
+            Err(error) => {
+                if let Some(reset) = &self.reset {
+                    reset.forget();
+                }
+                Err(explain(&error, store.data_mut()))
+            }
         }
     }
 

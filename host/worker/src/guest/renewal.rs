@@ -26,8 +26,8 @@ impl Pristine {
         let memory = guest.store.data().memory?;
         let bytes = memory.data_mut(&mut guest.store);
         let memory_bytes = bytes.len();
-        // What Wasmtime has written to it, instead of mapping it, would be gone.
-        if !reset.finds_untouched(bytes) {
+        // Else what Wasmtime has written to it, instead of mapping it, would be gone.
+        if !reset.begins_untouched(bytes) {
             return None;
         }
         let globals = globals.iter().map(|export| {
@@ -129,6 +129,39 @@ mod tests {
             return;
         };
         assert_eq!(call_and_renew(&program, 2), [(2, false), (3, false)]);
+    }
+
+    #[test]
+    fn what_could_not_grow_is_renewed() {
+        // Beyond its own limit, that of its host, and that of all memories.
+        let fields = r#"(func (export "f") (result i32) (i32.add (memory.grow (i32.const 2))
+                (i32.add (memory.grow (i32.const 1025)) (memory.grow (i32.const 65535)))))
+            (memory 2 3)"#;
+        let three_times_none = u64::from((-3i32).cast_unsigned());
+        for fields in [
+            fields,
+            &fields.replace("2 3", "2").replace("const 2", "const 1023"),
+        ] {
+            let Some(program) = program(fields) else {
+                return;
+            };
+            assert_eq!(call_and_renew(&program, 2), [(three_times_none, true); 2]);
+        }
+    }
+
+    #[test]
+    fn an_instance_in_place_of_one_that_was_not_renewed_is() {
+        let fields = r#"(func (export "f") (result i32) (i32.store (i32.const 70000) (i32.const 7)) (i32.const 0))
+            (memory 2) (data (i32.const 70000) "data")"#;
+        let Some(program) = program(fields) else {
+            return;
+        };
+        for _ in 0..3 {
+            assert_eq!(call_and_renew(&program, 3), [(0, true); 3]);
+            // Its page is this process's own still, and holds what it should.
+            let mut guest = program.instantiate(Alone).unwrap();
+            guest.memory_mut().unwrap()[70000] = 7;
+        }
     }
 
     #[test]

@@ -19,6 +19,11 @@ use crate::page_map::{self, Region};
 /// pages, and is looked at each time, until its instances write to the same few pages.
 const WITH_HUGE_MIN: usize = 4 << 20;
 
+/// After so many times without a look all pages are given back, if they are more than a few: an instance in hundreds may
+/// have written to most of them, and each that is kept is copied every time.
+const BEGIN_AGAIN_AFTER: u32 = 200;
+const FEW_PAGES: usize = 16;
+
 /// How to reset the memory of the instances of one program: one after the other, in the same place.
 #[derive(Debug)]
 pub(super) struct Reset {
@@ -37,6 +42,12 @@ struct Known {
     own: Vec<usize>,
     /// How many others the last look has found, and given back.
     given_back: usize,
+    /// Whether the kernel has been seen to count faults.
+    counts_faults: bool,
+    /// How often no look was taken since the last one.
+    without_a_look: u32,
+    /// Whether the first instance was made without a page being written to.
+    begins_untouched: Option<bool>,
     /// How many faults there had been by then, if none of its pages becomes this process's own without one.
     faults: Option<u64>,
     /// How much of the memory was looked at: there is more when an instance has grown.
@@ -56,12 +67,25 @@ impl Reset {
         }
     }
 
-    /// Whether nothing has been written to it yet, not even what it begins with.
-    pub(super) fn finds_untouched(&self, memory: &[u8]) -> bool {
-        let base = memory.as_ptr().addr();
-        let all = base..base + memory.len();
-        let scanned = page_map::scan(self.page_map, all.clone(), &mut [Region::default()]);
-        scanned.is_ok_and(|(found, walked)| found == 0 && walked == all.end)
+    /// Whether instances begin with memory in which nothing has been written, not even what they begin with: it is mapped,
+    /// and what is given back is that again. The first one says so for all of the module.
+    pub(super) fn begins_untouched(&self, first: &[u8]) -> bool {
+        let known = &mut *self.known.borrow_mut();
+        *known.begins_untouched.get_or_insert_with(|| {
+            let base = first.as_ptr().addr();
+            let all = base..base + first.len();
+            let scanned = page_map::scan(self.page_map, all.clone(), &mut [Region::default()]);
+            scanned.is_ok_and(|(found, walked)| found == 0 && walked == all.end)
+        })
+    }
+
+    /// Forgets what is known of its pages, whose place may be mapped anew.
+    pub(super) fn forget(&self) {
+        let known = &mut *self.known.borrow_mut();
+        *known = Known {
+            begins_untouched: known.begins_untouched,
+            ..Known::default()
+        };
     }
 
     /// Puts all of it back. It is a private mapping, and whole pages.
@@ -79,10 +103,17 @@ impl Reset {
                     bytes.copy_from_slice(&known.pristine[page]);
                 }
             }
+            known.without_a_look = known.without_a_look.saturating_add(1);
+            if known.without_a_look >= BEGIN_AGAIN_AFTER && known.own.len() > FEW_PAGES {
+                give_back(memory);
+                known.own.clear();
+                known.faults = None;
+            }
             return;
         }
         known.own.clear();
         known.given_back = 0;
+        known.without_a_look = 0;
         known.looked_at = memory.len();
         // Before the look: what becomes huge after it would not be seen.
         if memory.len() > known.without_huge
@@ -111,8 +142,9 @@ impl Reset {
                 }
             }
         }
-        known.is_settled = known.given_back == 0;
-        known.faults = (memory.len() <= known.without_huge).then(page_map::faults);
+        known.is_settled = at == end && known.given_back == 0;
+        let are_told = known.counts_faults && memory.len() <= known.without_huge;
+        known.faults = are_told.then(page_map::faults);
     }
 
     fn put_back_pages(&self, known: &mut Known, memory: &mut [u8], written: Range<usize>) {
@@ -141,6 +173,12 @@ impl Reset {
     fn learn(&self, known: &mut Known, memory: &mut [u8], pages: Range<usize>) {
         give_back(&mut memory[pages.clone()]);
         known.given_back += pages.len() / self.page_bytes;
+        if !known.counts_faults && !pages.is_empty() {
+            // What was given back is not there.
+            let before = page_map::faults();
+            std::hint::black_box(memory[pages.start]);
+            known.counts_faults = page_map::faults() > before;
+        }
         for page in pages.step_by(self.page_bytes) {
             if known.pristine.len() >= self.kept_max() {
                 return;
@@ -376,5 +414,34 @@ mod tests {
             assert_eq!(looked, [0, 1, 2, 3, 4, 5].map(|round| round < looks));
             assert!(write_and_put_back(5), "others are written to");
         }
+    }
+
+    #[test]
+    fn many_pages_are_not_copied_for_ever() {
+        let Some(program) = program(SMALL) else {
+            return;
+        };
+        let reset = program.reset.as_ref().unwrap();
+        let mut guest = program.instantiate(Alone).unwrap();
+        let pristine = guest.memory_mut().unwrap().to_vec();
+        let mut write_and_put_back = |pages: usize| {
+            let memory = guest.memory_mut().unwrap();
+            let chunks = memory.chunks_mut(rustix::param::page_size()).take(pages);
+            chunks.for_each(|page| page[0] = 7);
+            reset.put_back(memory);
+            assert!(memory == pristine);
+            reset.known.borrow().own.len()
+        };
+        let mut many = || [0; 2].map(|_| write_and_put_back(FEW_PAGES + 1))[1];
+        assert_eq!(many(), FEW_PAGES + 1);
+        let owns: Vec<_> = (0..=BEGIN_AGAIN_AFTER)
+            .map(|_| write_and_put_back(1))
+            .collect();
+        assert_eq!(owns.last(), Some(&1));
+        assert!(
+            owns[..BEGIN_AGAIN_AFTER as usize - 1]
+                .iter()
+                .all(|own| *own > FEW_PAGES)
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! Nothing here may wait except through the guest's [`World`], or a call could not be stopped. Nothing may
 //! trust a pointer, a length or a count that the guest gave.
 
+mod clocks;
 mod errno;
 mod files;
 mod names;
@@ -23,6 +24,7 @@ use wasmtime::{Engine, FuncType, Result, Val, ValType};
 
 use crate::abi::Ty;
 use crate::guest::{Linking, State, World};
+use clocks::Clocks;
 use random::Random;
 
 pub(crate) use files::{Directory, Files};
@@ -39,6 +41,7 @@ pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 #[derive(Debug)]
 pub(crate) struct Wasi {
     setup: Arc<Setup>,
+    clocks: Clocks,
     random: Random,
     /// What a command was started with.
     command: Option<Command>,
@@ -56,11 +59,13 @@ struct Command {
 
 impl Wasi {
     pub(crate) fn new<W: World>(setup: Arc<Setup>, world: &W) -> Self {
+        let clocks = Clocks::new(setup.clock);
         let random = Random::new(setup.random_seed);
         let files = setup.files.as_ref();
         let files = files.map(|files| files.instance(world, setup.keep_output));
         Self {
             setup,
+            clocks,
             random,
             command: None,
             files,

@@ -6,8 +6,7 @@ use wasmtime::{Caller, Error, Result};
 
 use super::errno::{BADF, FAULT, INVAL, SUCCESS};
 use super::pointer::{Fault, bytes_mut, field, put};
-use super::sources::now;
-use super::{MODULE, Setup};
+use super::{MODULE, Wasi};
 use crate::guest::{Halt, Linking, State, World, memory_and_state};
 
 const SUBSCRIPTION_BYTES: u32 = 48;
@@ -61,8 +60,8 @@ fn poll_oneoff<W: World>(
     if count == 0 || count > SUBSCRIPTIONS_MAX {
         return Ok(INVAL);
     }
-    let setup = &state.wasi.setup;
-    let wait = match shortest(memory, setup, subscriptions, count) {
+    let wasi = &state.wasi;
+    let wait = match shortest(memory, wasi, subscriptions, count) {
         Ok(wait) => wait,
         Err(Fault) => return Ok(FAULT),
     };
@@ -70,7 +69,7 @@ fn poll_oneoff<W: World>(
         return Ok(FAULT);
     }
     // Listed before the sleep, by what each would have waited: afterwards a relative time would start again.
-    let listed = list(memory, setup, subscriptions, events, count, wait);
+    let listed = list(memory, wasi, subscriptions, events, count, wait);
     if wait > 0 && state.world.sleep(Duration::from_nanos(wait)) {
         return Err(Error::new(Halt::Stopped));
     }
@@ -83,10 +82,10 @@ fn poll_oneoff<W: World>(
 }
 
 /// How long until the first of them is ready, in nanoseconds.
-fn shortest(memory: &[u8], setup: &Setup, list: u32, count: u32) -> Result<u64, Fault> {
+fn shortest(memory: &[u8], wasi: &Wasi, list: u32, count: u32) -> Result<u64, Fault> {
     let mut shortest = u64::MAX;
     for index in 0..count {
-        let found = subscription(memory, setup, list, index)?;
+        let found = subscription(memory, wasi, list, index)?;
         shortest = shortest.min(found.ready.nanoseconds());
     }
     Ok(shortest)
@@ -95,7 +94,7 @@ fn shortest(memory: &[u8], setup: &Setup, list: u32, count: u32) -> Result<u64, 
 /// Writes an event for everything that is ready within `wait`, and says how many there are.
 fn list(
     memory: &mut [u8],
-    setup: &Setup,
+    wasi: &Wasi,
     list: u32,
     events: u32,
     count: u32,
@@ -104,7 +103,7 @@ fn list(
     let mut listed = 0;
     for index in 0..count {
         // Read before its event is written: a guest may let both lists overlap.
-        let found = subscription(memory, setup, list, index)?;
+        let found = subscription(memory, wasi, list, index)?;
         // Clocks go on between two looks; an absolute time may be nearer now, never further.
         if found.ready.nanoseconds() <= wait {
             let errno = match found.ready {
@@ -130,12 +129,7 @@ const CLOCK: u8 = 0;
 const FD_READ: u8 = 1;
 const FD_WRITE: u8 = 2;
 
-fn subscription(
-    memory: &[u8],
-    setup: &Setup,
-    list: u32,
-    index: u32,
-) -> Result<Subscription, Fault> {
+fn subscription(memory: &[u8], wasi: &Wasi, list: u32, index: u32) -> Result<Subscription, Fault> {
     let at = list
         .checked_add(index.checked_mul(SUBSCRIPTION_BYTES).ok_or(Fault)?)
         .ok_or(Fault)?;
@@ -146,7 +140,7 @@ fn subscription(
             let clock = u32::from_le_bytes(field(whole, 16, 0)?);
             let timeout = u64::from_le_bytes(field(whole, 24, 0)?);
             let flags = u16::from_le_bytes(field(whole, 40, 0)?);
-            match now(setup, clock) {
+            match wasi.clocks.now(clock) {
                 None => Ready::Now(INVAL),
                 Some(now) if flags & ABSOLUTE_TIME != 0 => {
                     Ready::After(timeout.saturating_sub(now))
@@ -157,7 +151,7 @@ fn subscription(
         FD_READ | FD_WRITE => {
             let fd = u32::from_le_bytes(field(whole, 16, 0)?);
             // A file is always ready, and one that is not open says so when it is used.
-            let exists = fd <= 2 || setup.has_files();
+            let exists = fd <= 2 || wasi.setup.has_files();
             Ready::Now(if exists { SUCCESS } else { BADF })
         }
         _ => Ready::Now(INVAL),
@@ -171,8 +165,13 @@ fn subscription(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use stockade_wire::message::WasiSetup;
+
+    use super::*;
+    use crate::guest::Alone;
+    use crate::wasi::Setup;
 
     fn clock(userdata: u8, timeout: u64, flags: u16) -> [u8; 48] {
         let mut bytes = [0; 48];
@@ -183,12 +182,12 @@ mod tests {
         bytes
     }
 
-    fn fixed() -> Setup {
+    fn fixed() -> Wasi {
         let setup = WasiSetup {
             clock: Some(Duration::from_nanos(1000)),
             ..WasiSetup::default()
         };
-        Setup::new(&setup, None)
+        Wasi::new(Arc::new(Setup::new(&setup, None)), &Alone)
     }
 
     #[test]

@@ -1,42 +1,15 @@
 //! What a guest asks of the machine: time, randomness, the processor; and its own end.
 
-use std::time::Duration;
-
-use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Caller, Error, Result};
 
+use super::MODULE;
+use super::clocks::{REALTIME, THREAD_CPU};
 use super::errno::{INVAL, SUCCESS};
 use super::pointer::{bytes_mut, errno, put};
-use super::{MODULE, Setup};
 use crate::guest::{Halt, Linking, State, World, memory_and_state};
 
 /// Between two pieces of this length it is asked whether the call is to be stopped.
 const RANDOM_CHUNK: u32 = 64 << 10;
-
-const REALTIME: u32 = 0;
-const MONOTONIC: u32 = 1;
-const PROCESS_CPU: u32 = 2;
-const THREAD_CPU: u32 = 3;
-
-/// What a clock shows, in nanoseconds; `None` when there is no such clock.
-pub(super) fn now(setup: &Setup, clock: u32) -> Option<u64> {
-    let id = match clock {
-        REALTIME => ClockId::Realtime,
-        MONOTONIC => ClockId::Monotonic,
-        PROCESS_CPU => ClockId::ProcessCPUTime,
-        THREAD_CPU => ClockId::ThreadCPUTime,
-        _ => return None,
-    };
-    let now = match setup.clock {
-        Some(fixed) => fixed,
-        None => {
-            let now = clock_gettime(id);
-            // Before 1970 is an error of the machine's, not the guest's.
-            Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec as u32)
-        }
-    };
-    Some(now.as_nanos().try_into().unwrap_or(u64::MAX))
-}
 
 pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> {
     linking.func_wrap(
@@ -44,7 +17,7 @@ pub(super) fn link<W: World>(linking: &mut Linking<'_, State<W>>) -> Result<()> 
         "clock_time_get",
         |mut caller: Caller<'_, State<W>>, clock: u32, _precision: u64, at: u32| {
             let (memory, state) = memory_and_state(&mut caller);
-            match now(&state.wasi.setup, clock) {
+            match state.wasi.clocks.now(clock) {
                 Some(now) => errno(put(memory, at, now.to_le_bytes())),
                 None => INVAL,
             }

@@ -284,6 +284,26 @@ fn a_fixed_clock_stands_still_on_every_clock() {
 }
 
 #[test]
+fn clocks_of_cpu_time_begin_with_an_instance() {
+    let setup = WasiSetup::default();
+    let program = program(&module_of("clock_time_get", ""), &setup);
+    let shown = |guest: &mut (Program<Heard>, Guest<Heard>), clock| {
+        assert_eq!(call(guest, F, &[clock, 0, 8]), Ok(0));
+        u64::from_le_bytes(memory(guest, 8, 8).try_into().unwrap())
+    };
+    let guest = program.instantiate(Heard::default()).unwrap();
+    let mut first = (program, guest);
+    assert_eq!(shown(&mut first, 2), 0);
+    assert!(shown(&mut first, 0) > 0 && shown(&mut first, 1) > 0);
+    let later = shown(&mut first, 3);
+    assert!(later > 0 && later <= shown(&mut first, 2));
+    let (program, guest) = first;
+    drop(guest);
+    let guest = program.instantiate(Heard::default()).unwrap();
+    assert_eq!(shown(&mut (program, guest), 3), 0);
+}
+
+#[test]
 fn randomness_fills_exactly_what_was_asked_for() {
     let mut guest = guest_of("random_get", "", &Heard::default());
     assert_eq!(call(&mut guest, F, &[4, 5]), Ok(0));
