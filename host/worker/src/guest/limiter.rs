@@ -5,6 +5,8 @@
 
 use wasmtime::{Error, ResourceLimiter, Result};
 
+use crate::process;
+
 /// What Wasmtime says of a growth beyond what a memory may ever have, before it asks whether that is granted.
 const BEYOND_ITS_TYPE: &str = "memory growth exceeds memory type's limits";
 
@@ -69,8 +71,11 @@ impl ResourceLimiter for Limiter {
 
     fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
         if error.to_string() != BEYOND_ITS_TYPE {
-            // The kernel has refused, and may have made a part of it accessible before: that is in nobody's size, and
-            // would not be reset.
+            // The kernel may have made a part of it accessible before it refused: that is in nobody's size, and would not
+            // be reset.
+            process::complain(&format!(
+                "the kernel has refused memory that the guest's limits allow: {error:#}"
+            ));
             std::process::abort();
         }
         Ok(())

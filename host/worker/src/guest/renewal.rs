@@ -1,8 +1,8 @@
 //! Makes an instance what it was when it was made, which takes a fraction of the time of making another one.
 //!
-//! The compiler has exported all that the code of a module can change, or has not marked the module (`compiler/state.rs`).
+//! The compiler has exported all that the code of a module can change, or has not said so (`compiler/state.rs`).
 
-use wasmtime::{Extern, Global, Memory, Val};
+use wasmtime::{Extern, Global, Memory, ModuleExport, Val};
 
 use super::instance::Guest;
 use super::reset::Reset;
@@ -20,7 +20,7 @@ impl Pristine {
     /// Of an instance in which nothing has run; `None` when it cannot be put back.
     pub(super) fn of<W: World>(
         guest: &mut Guest<W>,
-        globals: &[wasmtime::ModuleExport],
+        globals: &[ModuleExport],
         reset: &Reset,
     ) -> Option<Self> {
         let memory = guest.store.data().memory?;
