@@ -26,7 +26,7 @@ const MEMORY: u8 = 2;
 const GLOBAL: u8 = 3;
 
 /// What is to be added.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Additions {
     /// A function that traps, if there are any functions.
     pub(crate) stop_point: bool,

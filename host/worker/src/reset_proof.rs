@@ -1,4 +1,4 @@
-//! The proof that dropping an instance really resets its memory.
+//! The proof that the end of an instance really resets its memory, whether it is put back or dropped.
 //!
 //! A reset that does not see what a guest wrote gives one caller's data to the next, in silence. Nothing comes before the
 //! first instance of a process; so it is proved by its end, before the second one runs anything but its start function.

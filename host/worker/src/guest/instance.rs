@@ -85,6 +85,7 @@ pub struct Guest<W: World> {
     /// Room for a request that has not come yet, and the length that it was asked for.
     ahead: Option<(u32, u32)>,
     pub(super) reset: Option<Rc<Reset>>,
+    /// What it is renewed with, if it can be.
     pub(super) pristine: Option<Pristine>,
 }
 
@@ -175,7 +176,7 @@ impl<W: World> Guest<W> {
         self.call_work(program, arguments, reply)
     }
 
-    /// Forgets what has been in its memory.
+    /// Forgets where something lies in its memory, and how long requests were.
     pub(super) fn forget(&mut self) {
         self.lent = None;
         self.lengths = Lengths::default();

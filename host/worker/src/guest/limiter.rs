@@ -7,9 +7,6 @@ use wasmtime::{Error, ResourceLimiter, Result};
 
 use crate::process;
 
-/// What Wasmtime says of a growth beyond what a memory may ever have, before it asks whether that is granted.
-const BEYOND_ITS_TYPE: &str = "memory growth exceeds memory type's limits";
-
 /// The limiter of one instance.
 ///
 /// Modules have at most one memory (a second one does not validate), so a size is a total. They may have
@@ -65,20 +62,17 @@ impl ResourceLimiter for Limiter {
             limit: self.memory_bytes_max,
             requested,
         });
-        // What is granted fails by the kernel alone.
+        // What is granted fails by the kernel alone, as pages of a single byte are not offered.
         Ok(granted && maximum.is_none_or(|maximum| desired <= maximum))
     }
 
     fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
-        if error.to_string() != BEYOND_ITS_TYPE {
-            // The kernel may have made a part of it accessible before it refused: that is in nobody's size, and would not
-            // be reset.
-            process::complain(&format!(
-                "the kernel has refused memory that the guest's limits allow: {error:#}"
-            ));
-            std::process::abort();
-        }
-        Ok(())
+        // The kernel may have made a part of it accessible before it refused: that is in nobody's size, and would not be
+        // reset.
+        process::complain(&format!(
+            "the kernel has refused memory that the guest's limits allow: {error:#}"
+        ));
+        std::process::abort()
     }
 
     fn table_growing(

@@ -28,7 +28,7 @@
 //! let export = compiled.info().functions[0].export;
 //! guest.call(&program, export, &arguments[..], &mut reply).expect("it adds");
 //! assert_eq!(reply, 42u64.to_le_bytes());
-//! guest.release(&program).expect("nothing to give back"); // State::Keep; State::Fresh drops the guest
+//! guest.release(&program).expect("nothing to give back"); // State::Keep; for State::Fresh it is put back or dropped
 //! ```
 
 mod failure;

@@ -188,7 +188,7 @@ impl Runtime {
             initialize: export(abi::INITIALIZE),
             init: export(abi::INIT),
             retire: export(abi::RETIRE),
-            // Descriptors are Wasmtime's, and who knows what belongs to them.
+            // Descriptors are kept by another crate, and made with the instance.
             changeable: changeable.filter(|_| files.is_none()),
             setup: Arc::new(wasi::Setup::new(setup, files)),
             hint: Cell::new(None),

@@ -3,7 +3,8 @@
 //! Wasmtime does so, too, with the same map of pages: but a page that the kernel has moved to swap, or is moving elsewhere
 //! just then, is none of those that it asks for, and the next instance finds there what the last one wrote
 //! (<https://github.com/bytecodealliance/wasmtime/pull/14357>). So it is done here first, for every page wherever it is, and
-//! what Wasmtime misses is in order already.
+//! what Wasmtime misses is in order already. An instance that is [renewed](super::Guest::renew) has its memory put back by
+//! this alone.
 #![expect(unsafe_code, reason = "pages are given back to the kernel")]
 
 use std::cell::RefCell;
@@ -42,20 +43,20 @@ struct Known {
     own: Vec<usize>,
     /// How many others the last look has found, and given back.
     given_back: usize,
-    /// Whether the kernel has been seen to count faults.
-    counts_faults: bool,
-    /// How often no look was taken since the last one.
-    without_a_look: u32,
-    /// Whether the first instance was made without a page being written to.
-    begins_untouched: Option<bool>,
+    /// Whether that look has found no others than are kept.
+    is_settled: bool,
     /// How many faults there had been by then, if none of its pages becomes this process's own without one.
     faults: Option<u64>,
     /// How much of the memory was looked at: there is more when an instance has grown.
     looked_at: usize,
+    /// How often it was put back since, without another look.
+    without_a_look: u32,
     /// How much of it has no huge pages.
     without_huge: usize,
-    /// Whether that look has found no others than are kept.
-    is_settled: bool,
+    /// Whether the kernel has been seen to count faults.
+    counts_faults: bool,
+    /// Whether the first instance was made without a page being written to.
+    begins_untouched: Option<bool>,
 }
 
 impl Reset {
