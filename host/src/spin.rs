@@ -17,8 +17,12 @@ use std::time::{Duration, Instant};
 use stockade_wire::slot::Linger;
 use stockade_wire::sys::placement;
 
-/// The longest poll, and about a third of what a wake-up costs.
-pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
+/// The longest poll, and about what a wake-up costs: whoever polls in vain has paid twice, and no function is called in
+/// more than twice the time that the better choice takes.
+pub(crate) const POLL_MAX: Duration = Duration::from_micros(60);
+
+/// The same for calls that travel together, whose callers are many: the CPU is wanted.
+pub(crate) const TOGETHER_MAX: Duration = Duration::from_micros(20);
 
 /// The same beside other calls of the same thread, which it holds up: about what a wake-up takes of that thread. Where a
 /// reply takes longer, the thread publishes more calls meanwhile, for other workers. The clock is read between rounds of

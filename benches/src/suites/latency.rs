@@ -24,6 +24,7 @@ const ROUNDS_QUICK: usize = 40;
 const SMALL: Size = Size::new(20, 200);
 const SPACED: Size = Size::new(5, 50);
 const SLEEPING: Size = Size::new(1, 10);
+const COMPUTING: Size = Size::new(3, 30);
 const SPACED_WIDE: Size = Size::new(2, 10);
 const RESTED: Size = Size::new(0, 2);
 
@@ -37,6 +38,9 @@ const WIDE_SPACE: Duration = Duration::from_micros(500);
 const REST: Duration = Duration::from_millis(2);
 
 const ARGS: (u32, u32) = (1, 2);
+
+/// Some 30 us of the guest's.
+const FIB: (u32,) = (20,);
 
 pub(crate) fn run(quick: bool) -> Result<Outcome> {
     let hosts = Hosts::build()?;
@@ -55,6 +59,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         cpus.ours, cpus.theirs
     ));
     outcome.note("spaced: 45 to 55 us between the end of a call and the start of the next, spent computing; its in_process is spaced alike. spaced_wide: 450 to 550 us. rested: 2 ms, spent sleeping");
+    outcome.note("computing_30us: fib(20) of the hello guest, State::Keep; its in_process is the same function");
     outcome.note("sleeping_1ms: what a call in which the guest sleeps for 1 ms takes beyond what the guest's own clock says that it slept; sleeping_1ms_timer: beyond 1 ms, so with what the kernel's timer is late. warm_keep_retiring: workers retire as they do by default; in all other rows they stay");
     Ok(outcome)
 }
@@ -110,6 +115,8 @@ struct Measured {
     fresh_multi: Samples,
     sleeping: Samples,
     sleeping_beyond_guest: Samples,
+    computing: Samples,
+    in_process_computing: Samples,
 }
 
 fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
@@ -126,9 +133,12 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
     let bare = RefCell::new(BareSlot::start(cpus)?);
     let guest = InProcess::new(HELLO)?;
     let add = guest.export("add")?;
-    // Two sides use the same, in turns.
+    let fib = guest.export("fib")?;
+    // Several sides use the same, in turns.
     let guest = RefCell::new(guest);
     let call_guest = || check(guest.borrow_mut().call(add, black_box(&ARGS))?);
+
+    let compute = || check_fib(guest.borrow_mut().call(fib, black_box(&FIB))?);
 
     let at_once: fn(Duration) = |_| ();
     let mut in_process = Side::new(SMALL, |block| block.time(call_guest));
@@ -158,6 +168,8 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
     let mut sleeping_beyond_guest = Side::new(SLEEPING, |block| {
         sleeping_calls_by_guest(runtime, sleeper, block)
     });
+    let mut computing = Side::new(COMPUTING, |block| computing_calls(runtime, keep, block));
+    let mut in_process_computing = Side::new(COMPUTING, |block| block.time(compute));
     interleave(
         rounds,
         &mut [
@@ -178,6 +190,8 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
             &mut keep_rested,
             &mut sleeping,
             &mut sleeping_beyond_guest,
+            &mut computing,
+            &mut in_process_computing,
         ],
     )?;
     Ok(Measured {
@@ -198,6 +212,8 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
         fresh_multi: fresh_multi.finish(),
         sleeping: sleeping.finish(),
         sleeping_beyond_guest: sleeping_beyond_guest.finish(),
+        computing: computing.finish(),
+        in_process_computing: in_process_computing.finish(),
     })
 }
 
@@ -219,6 +235,7 @@ fn rows(m: &Measured) -> Vec<Row> {
         to_spaced(Row::time("warm_fresh_spaced", &m.fresh_spaced)),
         to_socket(Row::time("sleeping_1ms", &m.sleeping_beyond_guest)),
         to_socket(Row::time_beyond("sleeping_1ms_timer", &m.sleeping, 1e6)),
+        Row::time("computing_30us", &m.computing).against("in_process", &m.in_process_computing),
         to_spaced(Row::time("warm_keep_spaced", &m.keep_spaced)),
         to_socket(Row::time("warm_keep_spaced_wide", &m.keep_spaced_wide)),
         to_socket(Row::time("warm_keep_rested", &m.keep_rested)),
@@ -265,6 +282,23 @@ fn plot(m: &Measured) -> Plot {
 fn check(sum: u64) -> Result<()> {
     ensure!(sum == 3, "1 + 2 gave {sum}");
     Ok(())
+}
+
+fn check_fib(number: u64) -> Result<()> {
+    ensure!(number == 6765, "fib(20) is {number}");
+    Ok(())
+}
+
+fn computing_calls(runtime: &Runtime, host: &Host, block: &mut Block<'_>) -> Result<()> {
+    runtime.block_on(async {
+        for _ in 0..block.calls() {
+            let start = Instant::now();
+            let number = host.run_sync("fib", black_box(FIB)).await?;
+            block.push(start.elapsed());
+            check_fib(number)?;
+        }
+        Ok(())
+    })
 }
 
 /// Calls, with `wait(space)` before each.

@@ -379,7 +379,7 @@ impl InFlight {
             Looks::Reply | Looks::Answered | Looks::Beside | Looks::Together => {
                 let (luck, longest) = match looks {
                     Looks::Beside => (&lucks.beside, spin::BESIDE_MAX),
-                    Looks::Together => (&lucks.together, spin::POLL_MAX),
+                    Looks::Together => (&lucks.together, spin::TOGETHER_MAX),
                     _ => (&lucks.alone, spin::POLL_MAX),
                 };
                 if found(longest) {
