@@ -37,7 +37,7 @@ pub(super) struct Reset {
 struct Known {
     /// What pages hold that have been written to, by where they begin, before they are: the first of them. Others are
     /// given back to the kernel, which makes them anew.
-    pristine: BTreeMap<usize, Box<[u8]>>,
+    pristine: BTreeMap<usize, Content>,
     /// Those of them that are this process's own since the last look at the map. No others are; Wasmtime may have given
     /// some back.
     own: Vec<usize>,
@@ -57,6 +57,30 @@ struct Known {
     counts_faults: bool,
     /// Whether the first instance was made without a page being written to.
     begins_untouched: Option<bool>,
+}
+
+/// What a page holds.
+#[derive(Debug)]
+enum Content {
+    /// As most do, stacks and heaps among them: they are overwritten without another page being read.
+    Zeros,
+    Bytes(Box<[u8]>),
+}
+
+impl Content {
+    fn of(page: &[u8]) -> Self {
+        match page.iter().all(|byte| *byte == 0) {
+            true => Self::Zeros,
+            false => Self::Bytes(page.into()),
+        }
+    }
+
+    fn write_to(&self, page: &mut [u8]) {
+        match self {
+            Self::Zeros => page.fill(0),
+            Self::Bytes(bytes) => page.copy_from_slice(bytes),
+        }
+    }
 }
 
 impl Reset {
@@ -101,7 +125,7 @@ impl Reset {
             for page in &known.own {
                 // An earlier instance may have grown further.
                 if let Some(bytes) = memory.get_mut(*page..page + self.page_bytes) {
-                    bytes.copy_from_slice(&known.pristine[page]);
+                    known.pristine[page].write_to(bytes);
                 }
             }
             known.without_a_look = known.without_a_look.saturating_add(1);
@@ -154,7 +178,7 @@ impl Reset {
             let next = page + self.page_bytes;
             match known.pristine.get(&page) {
                 Some(pristine) => {
-                    memory[page..next].copy_from_slice(pristine);
+                    pristine.write_to(&mut memory[page..next]);
                     known.own.push(page);
                     self.learn(known, memory, unknown);
                     unknown = next..next;
@@ -185,7 +209,7 @@ impl Reset {
                 return;
             }
             let content = &memory[page..page + self.page_bytes];
-            known.pristine.insert(page, content.into());
+            known.pristine.insert(page, Content::of(content));
         }
     }
 }
