@@ -2,14 +2,15 @@
 //!
 //! A wake-up across CPUs costs tens of microseconds, a poll that fails costs its length in CPU time. So
 //! nobody polls while every CPU has a call already, and a function whose polls keep failing is polled for
-//! more and more rarely. A thread with other calls under way polls for less long. Whoever polls for longer than a
-//! small call takes offers its CPU to others: the other side may be waiting for that very one, and a switch between
-//! two who are awake costs little.
+//! more and more rarely. A thread with other calls under way polls for less long, and one whose other tasks make none
+//! meanwhile, whenever it lets them, for longer. Whoever polls for longer than a small call takes offers its CPU to others:
+//! the other side may be waiting for that very one, and a switch between two who are awake costs little.
 //!
 //! What follows a stop is polled for whatever was learned: its end, once, and the next call, whose worker makes a new
 //! instance first. Both take less than the wake-ups that they spare, and stops are the host's own. The first call of a
 //! worker is polled for as long, unless its function is known to be slow, and a worker that somebody waits for polls for it.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,12 +18,12 @@ use std::time::{Duration, Instant};
 use stockade_wire::slot::Linger;
 use stockade_wire::sys::placement;
 
-/// The longest poll, and about what a wake-up costs: whoever polls in vain has paid twice, and no function is called in
-/// more than twice the time that the better choice takes.
-pub(crate) const POLL_MAX: Duration = Duration::from_micros(60);
+/// The longest poll beside which another task of the thread may wait to make a call of its own.
+pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
 
-/// The same for calls that travel together, whose callers are many: the CPU is wanted.
-pub(crate) const TOGETHER_MAX: Duration = Duration::from_micros(20);
+/// For how much longer a thread polls whose calls have no company, as far as it is known: with the other, about what it
+/// saves, as the reply wakes the supervisor, which wakes the caller.
+pub(crate) const LONGER: Duration = Duration::from_micros(40);
 
 /// The same beside other calls of the same thread, which it holds up: about what a wake-up takes of that thread. Where a
 /// reply takes longer, the thread publishes more calls meanwhile, for other workers. The clock is read between rounds of
@@ -69,6 +70,82 @@ thread_local! {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed) % PLACES
     };
+}
+
+thread_local! {
+    static COMPANY: Company = const { Company::new() };
+}
+
+/// Whether calls of this thread would have company, if its polls did not keep the thread from all others. Who sleeps for a
+/// reply sees it: several long polls may follow such a sleep in which nobody else has published, and then another sleep.
+#[derive(Debug)]
+struct Company {
+    published: Cell<u32>,
+    /// How many long polls may follow.
+    longer: Cell<u32>,
+    /// How many did after the last sleep alone.
+    granted: Cell<u32>,
+}
+
+/// Their poll takes the thread of others for no more than a few milliseconds in all.
+const LONGER_MAX: u32 = 63;
+
+impl Company {
+    const fn new() -> Self {
+        Self {
+            published: Cell::new(0),
+            longer: Cell::new(0),
+            granted: Cell::new(0),
+        }
+    }
+
+    fn may_poll_longer(&self) -> bool {
+        let left = self.longer.get();
+        self.longer.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// A call is answered that was slept for since so many had been published, if it was alone then.
+    fn slept(&self, published: Option<u32>) {
+        let granted = match published == Some(self.published.get()) {
+            true => (2 * self.granted.get() + 1).min(LONGER_MAX),
+            false => 0,
+        };
+        self.granted.set(granted);
+        self.longer.set(granted);
+    }
+}
+
+/// A sleep for a reply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sleep {
+    place: usize,
+    /// How many calls the thread had published, if no other one was under way.
+    published: Option<u32>,
+}
+
+impl Sleep {
+    /// Of the call that this thread has published last.
+    pub(crate) fn begin() -> Self {
+        let place = PLACE.with(|place| *place);
+        let is_alone = PUBLISHED[place].load(Ordering::Relaxed) <= 1;
+        Self {
+            place,
+            published: is_alone.then(|| COMPANY.with(|company| company.published.get())),
+        }
+    }
+
+    /// The reply is there. Of what a task sees that has moved to another thread nothing is learned.
+    pub(crate) fn end(self) {
+        if self.place == PLACE.with(|place| *place) {
+            COMPANY.with(|company| company.slept(self.published));
+        }
+    }
+}
+
+/// Whether this thread may poll for [`LONGER`], once.
+pub(crate) fn may_poll_longer() -> bool {
+    COMPANY.with(Company::may_poll_longer)
 }
 
 /// Whether this thread has no call under way that a poll would hold up.
@@ -158,6 +235,11 @@ impl Running {
         let place = PLACE.with(|place| *place);
         PUBLISHED[place].fetch_add(1, Ordering::Relaxed);
         BUSY.fetch_add(1, Ordering::Relaxed);
+        COMPANY.with(|company| {
+            company
+                .published
+                .set(company.published.get().wrapping_add(1))
+        });
         Self { place }
     }
 }
@@ -227,6 +309,26 @@ impl Luck {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_polls_for_longer_only_while_its_calls_have_no_company() {
+        let company = Company::new();
+        let polls = || (0..).take_while(|_| company.may_poll_longer()).count();
+        assert_eq!(polls(), 0, "nothing is known");
+        let lonely = [(); 8].map(|()| {
+            company.slept(Some(company.published.get()));
+            polls()
+        });
+        assert_eq!(lonely, [1, 3, 7, 15, 31, 63, 63, 63]);
+        let before = company.published.replace(7);
+        for with_company in [Some(before), None] {
+            company.slept(Some(7));
+            company.slept(with_company);
+            assert_eq!(polls(), 0);
+            company.slept(Some(7));
+            assert_eq!(polls(), 1, "it begins again");
+        }
+    }
 
     #[test]
     fn a_slow_function_is_seldom_polled_for() {

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 /// How long the calls of a host took, since it was built or [`crate::Host::reset_timings`].
 ///
-/// Of calls that waited for less than a millisecond and were over within one poll, some microseconds, one in sixteen is
+/// Of calls that waited for less than a millisecond and were over within one poll, 60 us at most, one in sixteen is
 /// timed and counts for all.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

@@ -18,7 +18,7 @@ use crate::error::Exit;
 use crate::later::CallerSpan;
 use crate::limiter::Permit;
 use crate::output::Written;
-use crate::spin::{self, Lucks};
+use crate::spin::{self, Lucks, Sleep};
 
 /// A published call. Dropping it stops the call.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct InFlight {
     seen: u32,
     /// The reply was there within the first poll.
     quick: bool,
+    /// It was not, and is still waited for.
+    slept: Option<Sleep>,
     over: bool,
     /// What the guest wrote, if its caller wants it.
     kept: Option<Box<Written>>,
@@ -187,6 +189,7 @@ impl InFlight {
             looks,
             seen: 0,
             quick: false,
+            slept: None,
             over: false,
             kept: None,
         }
@@ -279,6 +282,9 @@ impl InFlight {
             && let Some(short) = self.worker().take_short(self.id)
         {
             self.over = true;
+            if let Some(sleep) = self.slept.take() {
+                sleep.end();
+            }
             if let Some(worker) = self.worker.take() {
                 pool.release(worker);
             }
@@ -286,6 +292,9 @@ impl InFlight {
         }
         match self.worker().take(self.id, self.seen, cx.waker()) {
             None => {
+                if self.slept.is_none() && !self.contents.is_chunk {
+                    self.slept = Some(Sleep::begin());
+                }
                 self.leave_span();
                 Poll::Pending
             }
@@ -298,6 +307,9 @@ impl InFlight {
             Some(Found::Over(outcome, after)) => {
                 // First: what follows runs code of the application's, which may panic.
                 self.over = outcome.is_some();
+                if let Some(sleep) = self.slept.take() {
+                    sleep.end();
+                }
                 self.finish(pool, outcome.as_ref(), after);
                 outcome.map_or(Poll::Pending, |outcome| Poll::Ready(Taken::Over(outcome)))
             }
@@ -379,10 +391,12 @@ impl InFlight {
             Looks::Reply | Looks::Answered | Looks::Beside | Looks::Together => {
                 let (luck, longest) = match looks {
                     Looks::Beside => (&lucks.beside, spin::BESIDE_MAX),
-                    Looks::Together => (&lucks.together, spin::TOGETHER_MAX),
+                    Looks::Together => (&lucks.together, spin::POLL_MAX),
                     _ => (&lucks.alone, spin::POLL_MAX),
                 };
-                if found(longest) {
+                let is_found = found(longest)
+                    || looks == Looks::Reply && spin::may_poll_longer() && found(spin::LONGER);
+                if is_found {
                     self.quick = true;
                     luck.hit();
                 } else {

@@ -30,7 +30,7 @@ pub(crate) const TABLES_MAX: u32 = 4;
 /// modules need; a module that exceeds it fails to load.
 const INSTANCE_BYTES_MAX: usize = 16 << 20;
 
-/// Dirty memory up to this size is reset by copying and stays resident, which avoids an `madvise` and the
+/// Dirty memory up to this size is reset by overwriting it and stays resident, which avoids an `madvise` and the
 /// page faults after it.
 pub(crate) const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 

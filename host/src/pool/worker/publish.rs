@@ -100,7 +100,7 @@ impl Worker {
             pool.replace(&worker, EndReason::Calls);
         }
         let is_first = *calls.start() == 1 && lucks.alone.is_unbroken();
-        // Of one that slept the wake-up alone takes longer than a poll may, and beside other calls a first call or a new
+        // Of one that slept the wake-up alone takes about as long as a poll may, and beside other calls a first call or a new
         // instance: that says nothing about the function.
         let polls = may_poll && !slept && !is_chunk;
         let looks = match alone {

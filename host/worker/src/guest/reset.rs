@@ -21,7 +21,7 @@ use crate::page_map::{self, Region};
 const WITH_HUGE_MIN: usize = 4 << 20;
 
 /// After so many times without a look all pages are given back, if they are more than a few: an instance in hundreds may
-/// have written to most of them, and each that is kept is copied every time.
+/// have written to most of them, and each that is kept is overwritten every time.
 const BEGIN_AGAIN_AFTER: u32 = 200;
 const FEW_PAGES: usize = 16;
 
