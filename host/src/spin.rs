@@ -21,14 +21,14 @@ use stockade_wire::sys::placement;
 /// The longest poll beside which another task of the thread may wait to make a call of its own.
 pub(crate) const POLL_MAX: Duration = Duration::from_micros(20);
 
-/// For how much longer a thread polls whose calls have no company, as far as it is known: with the other, about what it
-/// saves, as the reply wakes the supervisor, which wakes the caller.
-pub(crate) const LONGER: Duration = Duration::from_micros(40);
-
 /// The same beside other calls of the same thread, which it holds up: about what a wake-up takes of that thread. Where a
 /// reply takes longer, the thread publishes more calls meanwhile, for other workers. The clock is read between rounds of
 /// looks, so that it may be twice as long.
 pub(crate) const BESIDE_MAX: Duration = Duration::from_micros(5);
+
+/// For how much longer a thread polls whose calls have no company, as far as it is known: with the other, about what it
+/// saves, as the reply wakes the supervisor, which wakes the caller.
+pub(crate) const POLL_LONGER: Duration = Duration::from_micros(40);
 
 /// The longest poll for the end of a call that is being stopped, and for the reply of a worker that makes a new instance
 /// first: about what two wake-ups cost.
@@ -70,9 +70,6 @@ thread_local! {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed) % PLACES
     };
-}
-
-thread_local! {
     static COMPANY: Company = const { Company::new() };
 }
 
@@ -80,39 +77,40 @@ thread_local! {
 /// reply sees it: several long polls may follow such a sleep in which nobody else has published, and then another sleep.
 #[derive(Debug)]
 struct Company {
+    /// How many calls the thread has published.
     published: Cell<u32>,
     /// How many long polls may follow.
-    longer: Cell<u32>,
+    long_polls: Cell<u32>,
     /// How many did after the last sleep alone.
     granted: Cell<u32>,
 }
 
 /// Their poll takes the thread of others for no more than a few milliseconds in all.
-const LONGER_MAX: u32 = 63;
+const LONG_POLLS_MAX: u32 = 63;
 
 impl Company {
     const fn new() -> Self {
         Self {
             published: Cell::new(0),
-            longer: Cell::new(0),
+            long_polls: Cell::new(0),
             granted: Cell::new(0),
         }
     }
 
-    fn may_poll_longer(&self) -> bool {
-        let left = self.longer.get();
-        self.longer.set(left.saturating_sub(1));
+    fn take_long_poll(&self) -> bool {
+        let left = self.long_polls.get();
+        self.long_polls.set(left.saturating_sub(1));
         left > 0
     }
 
     /// A call is answered that was slept for since so many had been published, if it was alone then.
     fn slept(&self, published: Option<u32>) {
         let granted = match published == Some(self.published.get()) {
-            true => (2 * self.granted.get() + 1).min(LONGER_MAX),
+            true => (2 * self.granted.get() + 1).min(LONG_POLLS_MAX),
             false => 0,
         };
         self.granted.set(granted);
-        self.longer.set(granted);
+        self.long_polls.set(granted);
     }
 }
 
@@ -143,9 +141,9 @@ impl Sleep {
     }
 }
 
-/// Whether this thread may poll for [`LONGER`], once.
-pub(crate) fn may_poll_longer() -> bool {
-    COMPANY.with(Company::may_poll_longer)
+/// Whether this thread may poll for [`POLL_LONGER`]. Each time that it may is counted off.
+pub(crate) fn take_long_poll() -> bool {
+    COMPANY.with(Company::take_long_poll)
 }
 
 /// Whether this thread has no call under way that a poll would hold up.
@@ -313,7 +311,7 @@ mod tests {
     #[test]
     fn a_thread_polls_for_longer_only_while_its_calls_have_no_company() {
         let company = Company::new();
-        let polls = || (0..).take_while(|_| company.may_poll_longer()).count();
+        let polls = || (0..).take_while(|_| company.take_long_poll()).count();
         assert_eq!(polls(), 0, "nothing is known");
         let lonely = [(); 8].map(|()| {
             company.slept(Some(company.published.get()));

@@ -40,7 +40,7 @@ const REST: Duration = Duration::from_millis(2);
 
 const ARGS: (u32, u32) = (1, 2);
 
-/// 30 to 40 us of the guest's.
+/// Some 30 us of the guest's.
 const FIB: (u32,) = (20,);
 
 pub(crate) fn run(quick: bool) -> Result<Outcome> {
@@ -60,7 +60,7 @@ pub(crate) fn run(quick: bool) -> Result<Outcome> {
         cpus.ours, cpus.theirs
     ));
     outcome.note("spaced: 45 to 55 us between the end of a call and the start of the next, spent computing; its in_process is spaced alike. spaced_wide: 450 to 550 us. rested: 2 ms, spent sleeping");
-    outcome.note("fib_20: that function of the hello guest instead, State::Keep, 30 to 40 us of computing; its in_process is the same function");
+    outcome.note("fib_20: that function of the hello guest instead, State::Keep, some 30 us of computing; its in_process is the same function");
     outcome.note("sleeping_1ms: what a call in which the guest sleeps for 1 ms takes beyond what the guest's own clock says that it slept; sleeping_1ms_timer: beyond 1 ms, so with what the kernel's timer is late. warm_keep_retiring: workers retire as they do by default; in all other rows they stay");
     Ok(outcome)
 }
@@ -138,7 +138,6 @@ fn measure(hosts: &Hosts, cpus: TwoCpus, rounds: usize) -> Result<Measured> {
     // Several sides use the same, in turns.
     let guest = RefCell::new(guest);
     let call_guest = || check(guest.borrow_mut().call(add, black_box(&ARGS))?);
-
     let compute = || check_fib(guest.borrow_mut().call(fib, black_box(&FIB))?);
 
     let at_once: fn(Duration) = |_| ();

@@ -395,7 +395,7 @@ impl InFlight {
                     _ => (&lucks.alone, spin::POLL_MAX),
                 };
                 let is_found = found(longest)
-                    || looks == Looks::Reply && spin::may_poll_longer() && found(spin::LONGER);
+                    || looks == Looks::Reply && spin::take_long_poll() && found(spin::POLL_LONGER);
                 if is_found {
                     self.quick = true;
                     luck.hit();

@@ -41,7 +41,7 @@ fn text(bytes: &[u8]) -> &str {
 
 #[tokio::test]
 async fn what_was_compressed_comes_back() {
-    let text = include_bytes!("../../../README.md").repeat(20);
+    let text = include_bytes!("../../../LICENSE-APACHE").repeat(20);
     // As the reference implementation writes it.
     let host = compressor(Wasi::new()).build().await.unwrap();
     let hello = run(&host, &[], b"\x0b\x02\x80hello\x03").await;
@@ -56,7 +56,7 @@ async fn what_was_compressed_comes_back() {
         assert_eq!(back.stdout, text);
     }
     assert!(lengths.is_sorted_by(|one, next| one > next), "{lengths:?}");
-    assert!(lengths[0] < text.len() / 4, "{lengths:?}");
+    assert!(lengths[0] < text.len() / 10, "{lengths:?}");
 }
 
 #[tokio::test]
